@@ -1,0 +1,94 @@
+//! What a Sekisho plugin is written with: the types of `wit/`, the traits to implement, and the parts most dialects
+//! share (host names, a routing table, typed reading of objects).
+//!
+//! A dialect of routes implements [`RoutePlugin`] and says `sekisho_sdk::export_routes!(MyPlugin);`, a secret format
+//! implements [`SecretPlugin`] and says `sekisho_sdk::export_secrets!(MyFormat);`. Both compile natively too, so that
+//! `cargo test` needs no sandbox.
+
+#[doc(hidden)]
+pub mod bindings;
+mod export;
+pub mod host_name;
+pub mod log;
+mod model_ext;
+pub mod objects;
+pub mod secrets;
+pub mod table;
+
+pub use bindings::routes::exports::sekisho::gateway::router::{Candidate, ConnectionHead, Explanation, RequestHead};
+pub use bindings::routes::exports::sekisho::gateway::translator::{
+    Description, Environment, Kind, ListenerState, Object, Outcome, SourceState, Status,
+};
+/// The translation: what a configuration means, as data that the host executes (`model.wit`).
+pub use bindings::routes::sekisho::gateway::model;
+pub use bindings::routes::sekisho::gateway::types::{Extension, Finding, ObjectKey, Origin, Severity};
+#[doc(hidden)]
+pub use export::{Routes, Secrets};
+pub use secrets::SecretPlugin;
+
+/// A dialect of routes.
+///
+/// The value is what one translation leaves behind for its reports; the routing table travels as bytes.
+pub trait RoutePlugin: Sized + 'static {
+    /// What answers `route`; [`table::Table`] serves most dialects.
+    type Router: Router;
+
+    /// The dialect's name and the kinds of objects it reads.
+    fn describe() -> Description;
+
+    /// What the objects mean. Pure: the same arguments give the same translation.
+    ///
+    /// # Errors
+    /// Only when nothing can be translated at all; the host then keeps the last good translation. One bad object is a
+    /// finding in the translation.
+    fn translate(environment: Environment, objects: Vec<Object>) -> Result<(model::Translation, Self), Vec<Finding>>;
+
+    /// The whole `.status` of this dialect's objects, from the translation and what became of it in the host.
+    fn report(&self, outcome: &Outcome) -> Vec<Status>;
+}
+
+/// The request side of a dialect: pure functions of the table and the argument.
+pub trait Router: 'static {
+    /// Reads the `table` of the translation that the same plugin made.
+    ///
+    /// # Errors
+    /// When the bytes are not such a table.
+    fn load(table: &[u8]) -> Result<Self, String>
+    where
+        Self: Sized;
+
+    /// The route for a request, by index; none is 404.
+    fn route(&self, head: &RequestHead) -> Option<u32>;
+
+    /// The stream route for a connection, by index; none closes it.
+    fn route_connection(&self, head: &ConnectionHead) -> Option<u32>;
+
+    /// The same walk as [`Router::route`], talking.
+    fn explain(&self, head: &RequestHead) -> Explanation;
+}
+
+/// Makes a [`RoutePlugin`] the component that the gateway loads; does nothing in a native build.
+#[macro_export]
+macro_rules! export_routes {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "generated code")]
+        mod exported {
+            type Exported = $crate::Routes<super::$plugin>;
+            $crate::bindings::routes::export!(Exported with_types_in $crate::bindings::routes);
+        }
+    };
+}
+
+/// Makes a [`SecretPlugin`] the component that the gateway loads; does nothing in a native build.
+#[macro_export]
+macro_rules! export_secrets {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "generated code")]
+        mod exported {
+            type Exported = $crate::Secrets<super::$plugin>;
+            $crate::bindings::secrets::export!(Exported with_types_in $crate::bindings::secrets);
+        }
+    };
+}

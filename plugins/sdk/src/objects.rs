@@ -1,0 +1,165 @@
+//! Reading Kubernetes-style objects: typed, with a finding for every field that is wrong or unknown.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Finding, Object, ObjectKey, Origin, Severity};
+
+/// Reads an object's JSON as `T`. A field of a wrong type is an error and gives nothing; a field that `T` does not
+/// know is a warning and is passed over.
+pub fn read<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
+    let mut json = serde_json::Deserializer::from_slice(&object.json);
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
+    let read = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
+    for path in unknown {
+        let path = tidy(&path);
+        if is_bookkeeping(&path) {
+            continue;
+        }
+        findings.push(
+            finding(
+                Severity::Warning,
+                "unknown-field",
+                &object.key,
+                &path,
+                "this field is not known and has no effect",
+            )
+            .remedy("check its spelling and its place, or remove it"),
+        );
+    }
+    match read {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let path = tidy(&track.path().to_string());
+            findings.push(
+                finding(Severity::Error, "invalid-object", &object.key, &path, error.to_string())
+                    .remedy("correct the field; until then the object is left out"),
+            );
+            None
+        }
+    }
+}
+
+/// A finding about `field` of an object, so far without a remedy.
+pub fn finding(
+    severity: Severity,
+    code: &str,
+    object: &ObjectKey,
+    field: impl Into<String>,
+    message: impl Into<String>,
+) -> Finding {
+    Finding {
+        severity,
+        code: code.to_owned(),
+        origin: Origin { object: object.clone(), field: field.into() },
+        message: message.into(),
+        remedy: String::new(),
+    }
+}
+
+impl Finding {
+    /// The same finding with what to do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+}
+
+/// The part of `metadata` that dialects look at; the rest is the API server's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    /// Name.
+    pub name: String,
+    /// Namespace; empty for a cluster-scoped object.
+    pub namespace: String,
+    /// Labels.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: std::collections::BTreeMap<String, String>,
+    /// RFC 3339, when known; its text order is its time order.
+    pub creation_timestamp: Option<String>,
+    /// Counts changes of the spec.
+    pub generation: i64,
+}
+
+/// `serde_ignored` writes `a.?.b` for options and `a.0.b` for list elements; operators read `a.b` and `a[0].b`.
+fn tidy(path: &str) -> String {
+    let mut tidy = String::new();
+    for part in path.split('.').filter(|part| *part != "?") {
+        if !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) {
+            tidy.push_str(&format!("[{part}]"));
+        } else {
+            if !tidy.is_empty() {
+                tidy.push('.');
+            }
+            tidy.push_str(part);
+        }
+    }
+    tidy
+}
+
+/// What an API server writes into every object and no dialect reads.
+fn is_bookkeeping(path: &str) -> bool {
+    path == "apiVersion"
+        || path == "kind"
+        || path == "status"
+        || path.starts_with("status.")
+        || path.starts_with("metadata.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize, Debug)]
+    struct Thing {
+        #[expect(dead_code, reason = "read only to have metadata known")]
+        metadata: Metadata,
+        spec: Spec,
+    }
+
+    #[derive(Deserialize, Debug)]
+    struct Spec {
+        ports: Vec<Port>,
+    }
+
+    #[derive(Deserialize, Debug)]
+    struct Port {
+        number: u16,
+    }
+
+    fn object(json: &str) -> Object {
+        let key = ObjectKey {
+            group: "example.com".to_owned(),
+            kind: "Thing".to_owned(),
+            namespace: "default".to_owned(),
+            name: "t".to_owned(),
+        };
+        Object { key, version: "v1".to_owned(), json: json.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn unknown_fields_are_warnings_with_their_path() {
+        let mut findings = Vec::new();
+        let json = r#"{"apiVersion":"example.com/v1","kind":"Thing","metadata":{"name":"t","uid":"u"},
+                       "spec":{"ports":[{"number":1,"colour":"red"}]},"status":{}}"#;
+        let thing: Thing = read(&object(json), &mut findings).unwrap();
+        assert_eq!(thing.spec.ports[0].number, 1);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].origin.field, "spec.ports[0].colour");
+        assert_eq!(findings[0].severity, Severity::Warning);
+    }
+
+    #[test]
+    fn a_wrong_type_is_an_error_with_its_path() {
+        let mut findings = Vec::new();
+        let json = r#"{"metadata":{},"spec":{"ports":[{"number":"1"}]}}"#;
+        assert!(read::<Thing>(&object(json), &mut findings).is_none());
+        assert_eq!(findings[0].origin.field, "spec.ports[0].number");
+        assert_eq!(findings[0].severity, Severity::Error);
+    }
+}

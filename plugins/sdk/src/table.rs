@@ -1,0 +1,504 @@
+//! A routing table: per listener virtual hosts, per virtual host rules in order, the first that matches wins.
+//!
+//! A plugin fills [`ListenerRules`] at `translate`, hands [`encode`]d bytes to the host, and answers `route` from the
+//! [`Table`] that `load` makes of them. A dialect that needs another shape implements [`crate::Router`] itself.
+
+use std::collections::HashMap;
+
+use regex_lite::Regex;
+use serde::{Deserialize, Serialize};
+
+use crate::host_name::HostName;
+use crate::{Candidate, ConnectionHead, Explanation, RequestHead, Router};
+
+/// How many rejected candidates an explanation carries (`router.explain`).
+const MOST_REJECTED: usize = 10;
+
+/// The rules of one listener of the translation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ListenerRules {
+    /// What happens when the most specific virtual host has no rule for the request.
+    pub on_miss: OnMiss,
+    /// At most one per host name.
+    pub virtual_hosts: Vec<VirtualHost>,
+}
+
+/// What happens when the most specific virtual host has no rule for the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnMiss {
+    /// Nothing serves it (Istio).
+    #[default]
+    Stop,
+    /// The next less specific virtual host is asked (Gateway API).
+    Widen,
+}
+
+/// Rules for one host name or wildcard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtualHost {
+    /// For explanations.
+    pub name: String,
+    /// What it claims.
+    pub host: HostName,
+    /// In order: the first that matches wins.
+    pub rules: Vec<Rule>,
+}
+
+/// Conditions that lead to one route; all of them must hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Index into the translation's routes.
+    pub route: u32,
+    /// On the path.
+    pub path: PathRule,
+    /// On the declared inputs.
+    pub conditions: Vec<Condition>,
+}
+
+/// A condition on the path (without query).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum PathRule {
+    /// Every path.
+    Any,
+    /// The whole path.
+    Exact {
+        /// The path.
+        value: String,
+        /// ASCII case does not count.
+        ignore_case: bool,
+    },
+    /// The path's first bytes (Istio): `/a` matches `/ab`.
+    Prefix {
+        /// The bytes.
+        value: String,
+        /// ASCII case does not count.
+        ignore_case: bool,
+    },
+    /// The path's first elements (Gateway API, Ingress): `/a` and `/a/` match `/a`, `/a/` and `/a/b`, not `/ab`.
+    Elements(String),
+    /// The whole path by a linear-time regular expression.
+    Regex(String),
+}
+
+/// A condition on one declared input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Index into the listener's `inputs`.
+    pub input: u16,
+    /// The query parameter of that name inside the input, which is then `:query`; the first of that name counts.
+    pub parameter: Option<String>,
+    /// What is asked of the value.
+    pub value: ValueRule,
+    /// The condition must not hold. A missing value then counts as empty (Istio's `withoutHeaders`).
+    pub negated: bool,
+}
+
+/// What is asked of a value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ValueRule {
+    /// That there is one.
+    Present,
+    /// That it is this.
+    Exact(String),
+    /// That it begins so.
+    Prefix(String),
+    /// That a linear-time regular expression matches the whole of it.
+    Regex(String),
+}
+
+/// The bytes for `translation.table`, one entry a listener, in the listeners' order.
+#[must_use]
+pub fn encode(listeners: &[ListenerRules]) -> Vec<u8> {
+    postcard::to_allocvec(listeners).expect("plain data always encodes")
+}
+
+/// Whether `pattern` can stand in a rule.
+///
+/// # Errors
+/// What the regular expression engine says of it.
+pub fn check_regex(pattern: &str) -> Result<(), String> {
+    whole(pattern).map(|_| ())
+}
+
+/// A loaded table.
+#[derive(Debug)]
+pub struct Table {
+    listeners: Vec<Listener>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    on_miss: OnMiss,
+    hosts: Vec<Host>,
+    exact: HashMap<String, usize>,
+    one_label: HashMap<String, usize>,
+    subdomains: HashMap<String, usize>,
+    any: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Host {
+    name: String,
+    rules: Vec<CompiledRule>,
+}
+
+#[derive(Debug)]
+struct CompiledRule {
+    route: u32,
+    path: Path,
+    conditions: Vec<CompiledCondition>,
+}
+
+#[derive(Debug)]
+enum Path {
+    Any,
+    Exact { value: String, ignore_case: bool },
+    Prefix { value: String, ignore_case: bool },
+    Elements(String),
+    Regex(Regex),
+}
+
+#[derive(Debug)]
+struct CompiledCondition {
+    input: usize,
+    parameter: Option<String>,
+    value: Value,
+    negated: bool,
+}
+
+#[derive(Debug)]
+enum Value {
+    Present,
+    Exact(String),
+    Prefix(String),
+    Regex(Regex),
+}
+
+/// Why a rule did not match, told only when somebody asks.
+enum Miss<'r> {
+    Path(&'r Path),
+    Condition(&'r CompiledCondition),
+}
+
+impl Table {
+    /// Reads what [`encode`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are not a table or a regular expression in it does not compile.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let listeners: Vec<ListenerRules> =
+            postcard::from_bytes(bytes).map_err(|e| format!("the bytes are not a routing table: {e}"))?;
+        let listeners = listeners.into_iter().map(Listener::compile).collect::<Result<_, _>>()?;
+        Ok(Self { listeners })
+    }
+}
+
+impl Router for Table {
+    fn load(table: &[u8]) -> Result<Self, String> {
+        Self::decode(table)
+    }
+
+    fn route(&self, head: &RequestHead) -> Option<u32> {
+        let listener = self.listeners.get(head.listener as usize)?;
+        for host in listener.hosts_for(&head.host) {
+            if let Some(rule) = host.rules.iter().find(|rule| rule.check(head).is_ok()) {
+                return Some(rule.route);
+            }
+            if listener.on_miss == OnMiss::Stop {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn route_connection(&self, _head: &ConnectionHead) -> Option<u32> {
+        None
+    }
+
+    fn explain(&self, head: &RequestHead) -> Explanation {
+        let mut explanation = Explanation { chosen: None, virtual_host: None, rejected: Vec::new() };
+        let Some(listener) = self.listeners.get(head.listener as usize) else { return explanation };
+        for host in listener.hosts_for(&head.host) {
+            explanation.virtual_host = Some(host.name.clone());
+            for rule in &host.rules {
+                match rule.check(head) {
+                    Ok(()) => {
+                        explanation.chosen = Some(rule.route);
+                        return explanation;
+                    }
+                    Err(miss) if explanation.rejected.len() < MOST_REJECTED => {
+                        explanation.rejected.push(Candidate { route: rule.route, because: miss.to_string() });
+                    }
+                    Err(_) => {}
+                }
+            }
+            if listener.on_miss == OnMiss::Stop {
+                break;
+            }
+        }
+        explanation
+    }
+}
+
+impl Listener {
+    fn compile(rules: ListenerRules) -> Result<Self, String> {
+        let mut listener = Self {
+            on_miss: rules.on_miss,
+            hosts: Vec::with_capacity(rules.virtual_hosts.len()),
+            exact: HashMap::new(),
+            one_label: HashMap::new(),
+            subdomains: HashMap::new(),
+            any: None,
+        };
+        for (index, virtual_host) in rules.virtual_hosts.into_iter().enumerate() {
+            match virtual_host.host {
+                HostName::Any => listener.any = Some(index),
+                HostName::Exact(name) => drop(listener.exact.insert(name, index)),
+                HostName::Subdomains(suffix) => drop(listener.subdomains.insert(suffix, index)),
+                HostName::OneLabel(suffix) => drop(listener.one_label.insert(suffix, index)),
+            }
+            let rules = virtual_host.rules.into_iter().map(CompiledRule::compile).collect::<Result<_, _>>()?;
+            listener.hosts.push(Host { name: virtual_host.name, rules });
+        }
+        Ok(listener)
+    }
+
+    /// The virtual hosts that claim `host`, most specific first.
+    fn hosts_for<'t>(&'t self, host: &'t str) -> impl Iterator<Item = &'t Host> {
+        let exact = self.exact.get(host);
+        let first_dot = host.find('.');
+        let suffixes = host.match_indices('.').filter(|(dot, _)| *dot > 0).flat_map(move |(dot, _)| {
+            let suffix = &host[dot + 1..];
+            let one_label = (Some(dot) == first_dot).then(|| self.one_label.get(suffix)).flatten();
+            [one_label, self.subdomains.get(suffix)]
+        });
+        exact.into_iter().chain(suffixes.flatten()).chain(self.any.as_ref()).map(|index| &self.hosts[*index])
+    }
+}
+
+impl CompiledRule {
+    fn compile(rule: Rule) -> Result<Self, String> {
+        let path = match rule.path {
+            PathRule::Any => Path::Any,
+            PathRule::Exact { value, ignore_case } => Path::Exact { value, ignore_case },
+            PathRule::Prefix { value, ignore_case } => Path::Prefix { value, ignore_case },
+            PathRule::Elements(value) => Path::Elements(value.trim_end_matches('/').to_owned()),
+            PathRule::Regex(pattern) => Path::Regex(whole(&pattern)?),
+        };
+        let conditions = rule.conditions.into_iter().map(CompiledCondition::compile).collect::<Result<_, _>>()?;
+        Ok(Self { route: rule.route, path, conditions })
+    }
+
+    fn check(&self, head: &RequestHead) -> Result<(), Miss<'_>> {
+        if !self.path.matches(&head.path) {
+            return Err(Miss::Path(&self.path));
+        }
+        match self.conditions.iter().find(|condition| !condition.holds(head)) {
+            Some(condition) => Err(Miss::Condition(condition)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Path {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact { value, ignore_case: false } => path == value,
+            Self::Exact { value, ignore_case: true } => path.eq_ignore_ascii_case(value),
+            Self::Prefix { value, ignore_case: false } => path.starts_with(value.as_str()),
+            Self::Prefix { value, ignore_case: true } => {
+                path.as_bytes().get(..value.len()).is_some_and(|start| start.eq_ignore_ascii_case(value.as_bytes()))
+            }
+            Self::Elements(value) => {
+                path.strip_prefix(value.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+}
+
+impl CompiledCondition {
+    fn compile(condition: Condition) -> Result<Self, String> {
+        let value = match condition.value {
+            ValueRule::Present => Value::Present,
+            ValueRule::Exact(text) => Value::Exact(text),
+            ValueRule::Prefix(text) => Value::Prefix(text),
+            ValueRule::Regex(pattern) => Value::Regex(whole(&pattern)?),
+        };
+        let Condition { input, parameter, negated, .. } = condition;
+        Ok(Self { input: usize::from(input), parameter, value, negated })
+    }
+
+    fn holds(&self, head: &RequestHead) -> bool {
+        let input = head.inputs.get(self.input).and_then(Option::as_deref);
+        let value = match &self.parameter {
+            None => input,
+            Some(name) => input.and_then(|query| parameter(query, name)),
+        };
+        match (value, self.negated) {
+            (Some(value), negated) => self.value.matches(value) != negated,
+            (None, false) => false,
+            (None, true) => matches!(self.value, Value::Present) || !self.value.matches(b""),
+        }
+    }
+}
+
+impl Value {
+    fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Exact(text) => value == text.as_bytes(),
+            Self::Prefix(text) => value.starts_with(text.as_bytes()),
+            Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(value)),
+        }
+    }
+}
+
+impl std::fmt::Display for Miss<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Miss::Path(Path::Any) => f.write_str("every path matches"),
+            Miss::Path(Path::Exact { value, .. }) => write!(f, "the path is not `{value}`"),
+            Miss::Path(Path::Prefix { value, .. }) => write!(f, "the path does not begin with `{value}`"),
+            Miss::Path(Path::Elements(value)) => write!(f, "the path is not below `{value}/`"),
+            Miss::Path(Path::Regex(regex)) => write!(f, "the path does not match `{}`", regex.as_str()),
+            Miss::Condition(condition) => {
+                let not = if condition.negated { "must not be" } else { "is not" };
+                match &condition.parameter {
+                    Some(name) => write!(f, "query parameter `{name}` {not} ")?,
+                    None => write!(f, "input {} {not} ", condition.input)?,
+                }
+                match &condition.value {
+                    Value::Present => f.write_str("present"),
+                    Value::Exact(text) => write!(f, "`{text}`"),
+                    Value::Prefix(text) => write!(f, "`{text}…`"),
+                    Value::Regex(regex) => write!(f, "like `{}`", regex.as_str()),
+                }
+            }
+        }
+    }
+}
+
+/// The first value of a query parameter, undecoded; a parameter without `=` has the empty value.
+fn parameter<'q>(query: &'q [u8], name: &str) -> Option<&'q [u8]> {
+    query.split(|b| *b == b'&').find_map(|pair| match pair.iter().position(|b| *b == b'=') {
+        Some(equals) => (&pair[..equals] == name.as_bytes()).then(|| &pair[equals + 1..]),
+        None => (pair == name.as_bytes()).then_some(&pair[pair.len()..]),
+    })
+}
+
+fn whole(pattern: &str) -> Result<Regex, String> {
+    Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|e| format!("regular expression `{pattern}`: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(route: u32, path: PathRule) -> Rule {
+        Rule { route, path, conditions: Vec::new() }
+    }
+
+    fn prefix(value: &str) -> PathRule {
+        PathRule::Prefix { value: value.to_owned(), ignore_case: false }
+    }
+
+    fn host(name: &str, rules: Vec<Rule>) -> VirtualHost {
+        VirtualHost { name: name.to_owned(), host: HostName::parse(name).unwrap(), rules }
+    }
+
+    fn table(on_miss: OnMiss, virtual_hosts: Vec<VirtualHost>) -> Table {
+        Table::decode(&encode(&[ListenerRules { on_miss, virtual_hosts }])).unwrap()
+    }
+
+    fn head(host: &str, path: &str, inputs: &[Option<&str>]) -> RequestHead {
+        let inputs = inputs.iter().map(|i| i.map(|i| i.as_bytes().to_vec())).collect();
+        RequestHead { listener: 0, host: host.to_owned(), path: path.to_owned(), inputs }
+    }
+
+    #[test]
+    fn the_most_specific_host_serves_and_only_widen_falls_through() {
+        let hosts = || {
+            vec![
+                host("*", vec![rule(0, PathRule::Any)]),
+                host("*.example.com", vec![rule(1, prefix("/"))]),
+                host("a.example.com", vec![rule(2, prefix("/a"))]),
+            ]
+        };
+        let stop = table(OnMiss::Stop, hosts());
+        let widen = table(OnMiss::Widen, hosts());
+        assert_eq!(stop.route(&head("a.example.com", "/a", &[])), Some(2));
+        assert_eq!(stop.route(&head("a.example.com", "/b", &[])), None);
+        assert_eq!(widen.route(&head("a.example.com", "/b", &[])), Some(1));
+        assert_eq!(stop.route(&head("x.y.example.com", "/b", &[])), Some(1));
+        assert_eq!(stop.route(&head("example.com", "/b", &[])), Some(0));
+    }
+
+    #[test]
+    fn elements_are_whole() {
+        for (value, path, matched) in [
+            ("/v2", "/v2", true),
+            ("/v2", "/v2/", true),
+            ("/v2/", "/v2", true),
+            ("/v2", "/v2/x", true),
+            ("/v2", "/v2x", false),
+            ("/", "/anything", true),
+        ] {
+            let table = table(OnMiss::Stop, vec![host("*", vec![rule(7, PathRule::Elements(value.to_owned()))])]);
+            assert_eq!(table.route(&head("h", path, &[])).is_some(), matched, "{value} on {path}");
+        }
+    }
+
+    #[test]
+    fn negated_conditions_take_a_missing_value_for_empty() {
+        let condition = |value, negated| Condition { input: 0, parameter: None, value, negated };
+        let exact = || ValueRule::Exact("jason".to_owned());
+        for (condition, value, holds) in [
+            (condition(exact(), false), Some("jason"), true),
+            (condition(exact(), false), None, false),
+            (condition(exact(), true), None, true),
+            (condition(exact(), true), Some("jason"), false),
+            (condition(ValueRule::Present, true), None, true),
+            (condition(ValueRule::Present, true), Some(""), false),
+            (condition(ValueRule::Regex(".*".to_owned()), true), None, false),
+        ] {
+            let rules = vec![Rule { route: 1, path: PathRule::Any, conditions: vec![condition.clone()] }];
+            let table = table(OnMiss::Stop, vec![host("*", rules)]);
+            assert_eq!(table.route(&head("h", "/", &[value])).is_some(), holds, "{condition:?} on {value:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_query_parameter_of_a_name_counts() {
+        let condition = Condition {
+            input: 0,
+            parameter: Some("id".to_owned()),
+            value: ValueRule::Regex(r"\d+".to_owned()),
+            negated: false,
+        };
+        let table = table(
+            OnMiss::Stop,
+            vec![host("*", vec![Rule { route: 1, path: PathRule::Any, conditions: vec![condition] }])],
+        );
+        for (query, matched) in
+            [("id=12", true), ("a=b&id=1&id=x", true), ("id=x&id=1", false), ("id", false), ("xid=1", false)]
+        {
+            assert_eq!(table.route(&head("h", "/", &[Some(query)])).is_some(), matched, "{query}");
+        }
+    }
+
+    #[test]
+    fn an_explanation_walks_as_route_does() {
+        let table = table(OnMiss::Stop, vec![host("h", vec![rule(0, prefix("/a")), rule(1, prefix("/b"))])]);
+        let explanation = table.explain(&head("h", "/b", &[]));
+        assert_eq!(explanation.chosen, Some(1));
+        assert_eq!(explanation.rejected[0].because, "the path does not begin with `/a`");
+    }
+
+    #[test]
+    fn garbage_is_refused_and_never_panics() {
+        assert!(Table::decode(&[0xff; 9]).is_err());
+        assert!(check_regex("(").is_err());
+    }
+}
