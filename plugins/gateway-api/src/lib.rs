@@ -1,1 +1,76 @@
-//! .
+//! The Kubernetes Gateway API as a dialect of the gateway: Gateways and HTTPRoutes (v1), in the shape of v1.6.
+//!
+//! ```text
+//!  objects ─ snapshot ─ classes ─ gateways ─ listeners ──────────────┐
+//!                                    │            (tls, conflicts)   ├─ translate ─ Translation + table
+//!                                attachment ─ rules ─ precedence ────┤
+//!                                      (matches, filters, backends)  └─ status (from the same values)
+//! ```
+//!
+//! This file is the export only. What a condition says and what a request meets come from the same values: a route
+//! that is not accepted has no row in the table. Not read yet: GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ListenerSet and
+//! BackendTLSPolicy; what of a Gateway or HTTPRoute is not served is refused by name.
+
+mod attachment;
+mod backends;
+mod classes;
+mod duration;
+mod features;
+mod filters;
+mod finding;
+mod gateways;
+mod grants;
+mod hostname;
+mod listeners;
+mod matches;
+mod objects;
+mod precedence;
+mod routes;
+mod rules;
+mod selector;
+mod snapshot;
+mod status;
+mod table;
+mod translate;
+
+#[cfg(test)]
+mod tests;
+
+use sekisho_sdk::{Description, Environment, Finding, Kind, Object, Outcome, RoutePlugin, Status, model::Translation};
+
+pub use translate::GatewayApi;
+
+impl RoutePlugin for GatewayApi {
+    type Router = sekisho_sdk::table::Table;
+
+    fn describe() -> Description {
+        let kind = |group: &str, kind: &str, versions: &[&str]| Kind {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            versions: versions.iter().map(ToString::to_string).collect(),
+        };
+        let served = ["v1", "v1beta1"];
+        Description {
+            dialect: "gateway-api".to_owned(),
+            reads: vec![
+                kind(objects::GROUP, "GatewayClass", &served),
+                kind(objects::GROUP, "Gateway", &served),
+                kind(objects::GROUP, "HTTPRoute", &served),
+                kind(objects::GROUP, "ReferenceGrant", &served),
+                kind("", "Service", &["v1"]),
+                kind("", "Namespace", &["v1"]),
+            ],
+            config_schema: None,
+        }
+    }
+
+    fn translate(environment: Environment, objects: Vec<Object>) -> Result<(Translation, Self), Vec<Finding>> {
+        Ok(translate::translate(&environment, objects))
+    }
+
+    fn report(&self, outcome: &Outcome) -> Vec<Status> {
+        status::report(self, outcome)
+    }
+}
+
+sekisho_sdk::export_routes!(GatewayApi);

@@ -1,1 +1,32 @@
-//! .
+//! Istio's ingress gateway as a dialect: `networking.istio.io` Gateway, VirtualService and ServiceEntry.
+//!
+//! From left to right, each part reading only what stands before it:
+//! `objects` (as written) → `gateway` with `tls` and `hosts`, `destinations`, `virtual_service` with `matching` and
+//! `action` (checked) → `listeners` and `routes` (merged) → `translate` (the whole). `meeting` adds findings, `status`
+//! renders what became of it all.
+//!
+//! The semantics are those of Istio's own translation together with Envoy's matching, not of the API's comments alone.
+
+mod action;
+mod destinations;
+mod duration;
+mod findings;
+mod gateway;
+mod headers;
+mod hosts;
+mod listeners;
+mod matching;
+mod meeting;
+mod names;
+mod objects;
+mod policies;
+mod retries;
+mod routes;
+mod status;
+mod tls;
+mod translate;
+mod virtual_service;
+
+pub use translate::Istio;
+
+sekisho_sdk::export_routes!(Istio);

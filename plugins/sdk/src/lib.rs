@@ -70,7 +70,7 @@ pub trait Router: 'static {
 /// Makes a [`RoutePlugin`] the component that the gateway loads; does nothing in a native build.
 #[macro_export]
 macro_rules! export_routes {
-    ($plugin:ty) => {
+    ($plugin:ident) => {
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code, reason = "generated code")]
         mod exported {
@@ -83,7 +83,7 @@ macro_rules! export_routes {
 /// Makes a [`SecretPlugin`] the component that the gateway loads; does nothing in a native build.
 #[macro_export]
 macro_rules! export_secrets {
-    ($plugin:ty) => {
+    ($plugin:ident) => {
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code, reason = "generated code")]
         mod exported {

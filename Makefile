@@ -1,0 +1,35 @@
+# What can be done here; `make help` lists it. Every target builds the whole workspace with cargo's dev profile: a part of
+# it alone (`-p sekisho`) would select other features of shared crates and compile wasmtime a second time.
+SHELL := bash
+.DEFAULT_GOAL := help
+.PHONY: help plugins build run test lint fmt clean
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.* ## /\1|/p' Makefile | sort | while IFS='|' read -r target text; do printf '  %-9s %s\n' "$$target" "$$text"; done
+
+plugins: ## Build the plugins to WebAssembly, into target/plugins
+	@scripts/prerequisites.sh build
+	@scripts/plugins.sh
+
+build: plugins ## Build the gateway, with its plugins embedded: target/debug/sekisho
+	cargo build --locked --workspace
+
+run: build ## Start sample backends and the gateway on sample-configs/secure-gateway; Ctrl-C ends it
+	@exec "$${CARGO_TARGET_DIR:-target}/debug/sekisho" demo
+
+test: plugins ## Run every test, after fetching what the tests need
+	@scripts/prerequisites.sh test
+	@scripts/test-tools.sh
+	cargo build --locked --workspace --all-targets
+	cargo test --locked --workspace
+
+lint: plugins ## Check formatting and lints, as CI does
+	@scripts/prerequisites.sh lint
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+fmt: ## Format the code
+	cargo fmt --all
+
+clean: ## Delete everything that was built
+	cargo clean

@@ -1,0 +1,325 @@
+//! The bootstrap file as it is written, and the step from there to checked values.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use super::{Bootstrap, Gateway, Limits, Plugin, PluginCode, PluginLimits, Tls, Trust, duration};
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+pub(super) struct Raw {
+    /// For editors; it has no effect.
+    #[serde(rename = "$schema")]
+    _schema: Option<String>,
+    resources: Option<Vec<PathBuf>>,
+    plugins: RawPlugins,
+    addresses: Option<Vec<IpAddr>>,
+    ports: BTreeMap<String, u16>,
+    workers: Option<NonZeroUsize>,
+    gateway: RawGateway,
+    admin: RawAdmin,
+    limits: RawLimits,
+    trust: RawTrust,
+    tls: RawTls,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawPlugins {
+    routes: Option<Vec<RawPlugin>>,
+    secrets: Option<Vec<RawPlugin>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlugin {
+    name: String,
+    path: String,
+    #[serde(default)]
+    sha256: Option<String>,
+    #[serde(default)]
+    config: serde_json::Value,
+    #[serde(default)]
+    limits: RawPluginLimits,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawPluginLimits {
+    memory: Option<usize>,
+    #[serde(deserialize_with = "duration::optional")]
+    route: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    translate: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    decode: Option<Duration>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct RawGateway {
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    class_name: Option<String>,
+    controller_name: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawAdmin {
+    address: Option<SocketAddr>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct RawLimits {
+    #[serde(deserialize_with = "duration::optional")]
+    handshake_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    header_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    idle_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    body_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    response_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    connect_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    drain_timeout: Option<Duration>,
+    header_bytes: Option<usize>,
+    header_count: Option<usize>,
+    path_bytes: Option<usize>,
+    streams: Option<u32>,
+    connections: Option<usize>,
+    upstream_idle_connections: Option<usize>,
+    #[serde(deserialize_with = "duration::optional")]
+    upstream_idle_timeout: Option<Duration>,
+    resource_bytes: Option<u64>,
+    plugin_bytes: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawTrust {
+    proxies: Vec<IpNet>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+struct RawTls {
+    default_credential: Option<String>,
+    v1_client_certificates: Option<bool>,
+    files: Vec<PathBuf>,
+}
+
+impl Raw {
+    /// All that does not fit is collected before anything is refused.
+    pub(super) fn check(self, path: &Path) -> Result<Bootstrap, Vec<String>> {
+        let mut problems = Vec::new();
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        let resources = self.resources.unwrap_or_else(|| vec![PathBuf::from("resources")]);
+        let mut names = HashSet::new();
+        let mut plugins = |list: Option<Vec<RawPlugin>>, kind: &str, default: &[(&str, &str)]| {
+            let list = list.unwrap_or_else(|| default.iter().map(|(name, code)| RawPlugin::builtin(name, code)).collect());
+            let checked: Vec<Plugin> = list
+                .into_iter()
+                .enumerate()
+                .map(|(at, raw)| raw.check(&format!("plugins.{kind}[{at}]"), directory, &mut names, &mut problems))
+                .collect();
+            checked
+        };
+        let routes = plugins(self.plugins.routes, "routes", &[("istio", "istio"), ("gateway-api", "gateway-api")]);
+        let secrets = plugins(self.plugins.secrets, "secrets", &[("kubernetes", "kubernetes-secrets")]);
+        let ports = check_ports(self.ports, &mut problems);
+        let addresses =
+            self.addresses.unwrap_or_else(|| vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]);
+        if addresses.is_empty() {
+            problems.push("addresses: give at least one, such as \"0.0.0.0\"".to_owned());
+        }
+        let limits = self.limits.check(&mut problems);
+        let tls = self.tls.check(directory, &mut problems);
+        let defaults = Gateway::default();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Bootstrap {
+            path: Some(path.to_owned()),
+            resources: resources.into_iter().map(|resource| directory.join(resource)).collect(),
+            routes,
+            secrets,
+            addresses,
+            ports,
+            workers: self.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get),
+            gateway: Gateway {
+                namespace: self.gateway.namespace.unwrap_or(defaults.namespace),
+                labels: self.gateway.labels.unwrap_or(defaults.labels),
+                class_name: self.gateway.class_name.unwrap_or(defaults.class_name),
+                controller_name: self.gateway.controller_name.unwrap_or(defaults.controller_name),
+            },
+            admin: self.admin.address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 15_000))),
+            limits,
+            trust: Trust { proxies: self.trust.proxies },
+            tls,
+        })
+    }
+}
+
+impl RawPlugin {
+    fn builtin(name: &str, code: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: format!("builtin:{code}"),
+            sha256: None,
+            config: serde_json::Value::Null,
+            limits: RawPluginLimits::default(),
+        }
+    }
+
+    fn check(self, key: &str, directory: &Path, names: &mut HashSet<String>, problems: &mut Vec<String>) -> Plugin {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if self.name.is_empty() || !self.name.bytes().all(legal) {
+            problems.push(format!("{key}.name: `{}` must be letters, digits, `-` and `_`", self.name));
+        }
+        if !names.insert(self.name.clone()) {
+            problems.push(format!("{key}.name: another plugin is called `{}` too", self.name));
+        }
+        if let Some(sha256) = &self.sha256
+            && (sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            problems.push(format!("{key}.sha256: give 64 hexadecimal digits, as sha256sum prints them"));
+        }
+        let code = match self.path.strip_prefix("builtin:") {
+            Some(name) => {
+                if !crate::plugin::is_builtin(name) {
+                    let known = crate::plugin::builtin_names().collect::<Vec<_>>().join(", ");
+                    problems.push(format!("{key}.path: no plugin `{name}` is built in; there are {known}"));
+                }
+                PluginCode::Builtin(name.to_owned())
+            }
+            None => PluginCode::File(directory.join(&self.path)),
+        };
+        let defaults = PluginLimits::default();
+        Plugin {
+            name: self.name,
+            code,
+            sha256: self.sha256.map(|sha256| sha256.to_ascii_lowercase()),
+            config: self.config,
+            limits: PluginLimits {
+                memory: self.limits.memory.unwrap_or(defaults.memory),
+                route: self.limits.route.unwrap_or(defaults.route),
+                translate: self.limits.translate.unwrap_or(defaults.translate),
+                decode: self.limits.decode.unwrap_or(defaults.decode),
+            },
+        }
+    }
+}
+
+impl RawLimits {
+    fn check(self, problems: &mut Vec<String>) -> Limits {
+        let defaults = Limits::default();
+        let limits = Limits {
+            handshake_timeout: self.handshake_timeout.unwrap_or(defaults.handshake_timeout),
+            header_timeout: self.header_timeout.unwrap_or(defaults.header_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(defaults.idle_timeout),
+            body_timeout: self.body_timeout.unwrap_or(defaults.body_timeout),
+            response_timeout: self.response_timeout.unwrap_or(defaults.response_timeout),
+            connect_timeout: self.connect_timeout.unwrap_or(defaults.connect_timeout),
+            drain_timeout: self.drain_timeout.unwrap_or(defaults.drain_timeout),
+            header_bytes: self.header_bytes.unwrap_or(defaults.header_bytes),
+            header_count: self.header_count.unwrap_or(defaults.header_count),
+            path_bytes: self.path_bytes.unwrap_or(defaults.path_bytes),
+            streams: self.streams.unwrap_or(defaults.streams),
+            connections: self.connections.unwrap_or(defaults.connections),
+            upstream_idle_connections: self.upstream_idle_connections.unwrap_or(defaults.upstream_idle_connections),
+            upstream_idle_timeout: self.upstream_idle_timeout.unwrap_or(defaults.upstream_idle_timeout),
+            resource_bytes: self.resource_bytes.unwrap_or(defaults.resource_bytes),
+            plugin_bytes: self.plugin_bytes.unwrap_or(defaults.plugin_bytes),
+        };
+        let mut between = |key: &str, value: usize, least: usize, most: usize| {
+            if value < least || value > most {
+                problems.push(format!("limits.{key}: {value} is not between {least} and {most}"));
+            }
+        };
+        between("headerBytes", limits.header_bytes, 8 << 10, 1 << 20);
+        between("headerCount", limits.header_count, 1, 4096);
+        between("pathBytes", limits.path_bytes, 256, 64 << 10);
+        between("streams", limits.streams as usize, 1, 10_000);
+        between("connections", limits.connections, 1, 1 << 24);
+        limits
+    }
+}
+
+impl RawTls {
+    fn check(self, directory: &Path, problems: &mut Vec<String>) -> Tls {
+        let defaults = Tls::default();
+        let default_credential = self.default_credential.and_then(|text| match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+                Some((namespace.to_owned(), name.to_owned()))
+            }
+            _ => {
+                problems.push(format!("tls.defaultCredential: write `namespace/name` of a secret, not `{text}`"));
+                None
+            }
+        });
+        Tls {
+            default_credential,
+            v1_client_certificates: self.v1_client_certificates.unwrap_or(defaults.v1_client_certificates),
+            files: self.files.into_iter().map(|file| directory.join(file)).collect(),
+        }
+    }
+}
+
+fn check_ports(ports: BTreeMap<String, u16>, problems: &mut Vec<String>) -> BTreeMap<u16, u16> {
+    let mut checked = BTreeMap::new();
+    for (from, to) in ports {
+        match from.parse::<u16>() {
+            Ok(port) if port != 0 && to != 0 => drop(checked.insert(port, to)),
+            _ => problems.push(format!("ports.{from}: a port is a number from 1 to 65535, on both sides")),
+        }
+    }
+    checked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str) -> Result<Bootstrap, String> {
+        let raw: Raw = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        raw.check(Path::new("/etc/sekisho/sekisho.json")).map_err(|problems| problems.join("; "))
+    }
+
+    #[test]
+    fn every_key_has_a_default() {
+        let bootstrap = check("{}").unwrap();
+        assert_eq!(bootstrap.resources, [Path::new("/etc/sekisho/resources")]);
+        assert_eq!(bootstrap.routes.len(), 2);
+        assert_eq!(bootstrap.limits, Limits::default());
+        assert_eq!(bootstrap.bound_port(443), 443);
+    }
+
+    #[test]
+    fn every_problem_is_named_at_once() {
+        let error = check(
+            r#"{"ports": {"x": 1}, "limits": {"streams": 0}, "tls": {"defaultCredential": "x"},
+                "plugins": {"routes": [{"name": "a b", "path": "builtin:nothing", "sha256": "12"}]}}"#,
+        )
+        .unwrap_err();
+        for part in ["ports.x", "limits.streams", "tls.defaultCredential", "plugins.routes[0].name", "plugins.routes[0].path", "sha256"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        assert!(check(r#"{"resource": []}"#).unwrap_err().contains("unknown field `resource`"));
+        assert!(check(r#"{"limits": {"idleTimeout": "5"}}"#).unwrap_err().contains("10s"));
+    }
+}

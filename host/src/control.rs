@@ -1,0 +1,211 @@
+//! Control: everything that happens outside the path of a request. One thread turns what the source, the plugins and
+//! the clock say into generations, and hands them to the workers.
+
+mod assemble;
+mod dns;
+mod endpoints;
+mod journal;
+mod pipeline;
+mod plugins;
+mod sockets;
+mod vault;
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+pub use pipeline::{Build, Pipeline};
+
+use crate::bootstrap::Bootstrap;
+use crate::generation::Generation;
+use crate::worker::{Command, Handle, Publication, SpareWanted};
+use journal::Journal;
+use sockets::Sockets;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long a burst of changes may last before what is there is taken.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How often a socket that could not be bound is tried again.
+const BIND_AGAIN: Duration = Duration::from_secs(2);
+/// How long workers may take to acknowledge a generation.
+const ACKNOWLEDGE: Duration = Duration::from_secs(10);
+
+/// What control is told.
+#[derive(Debug)]
+pub enum Event {
+    /// A worker lost an instance.
+    Spare(SpareWanted),
+    /// The bootstrap file is to be read again.
+    Reload,
+    /// A name was looked up.
+    Resolved(dns::Answer),
+    /// The end.
+    Stop,
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// When the sandbox or a thread cannot be started.
+pub fn run(bootstrap: Bootstrap, sender: mpsc::Sender<Event>, events: &mpsc::Receiver<Event>) -> anyhow::Result<()> {
+    let mut control = Control::start(bootstrap, sender)?;
+    control.update();
+    loop {
+        let patience = control.wake.map_or(LOOK, |wake| LOOK.min(wake.saturating_duration_since(Instant::now())));
+        match events.recv_timeout(patience) {
+            Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Ok(Event::Spare(wanted)) => control.make_spare(wanted),
+            Ok(Event::Reload) => control.reload(),
+            Ok(Event::Resolved(answer)) => {
+                if control.pipeline.resolved(answer) {
+                    control.update();
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => control.look(),
+        }
+    }
+    control.stop();
+    Ok(())
+}
+
+struct Control {
+    pipeline: Pipeline,
+    sockets: Sockets,
+    workers: Vec<Handle>,
+    /// The table that workers have loaded, for each plugin.
+    published: Vec<u64>,
+    journal: Journal,
+    number: u64,
+    wake: Option<Instant>,
+}
+
+impl Control {
+    fn start(bootstrap: Bootstrap, sender: mpsc::Sender<Event>) -> anyhow::Result<Self> {
+        let limits = Arc::new(bootstrap.limits.clone());
+        let trust = Arc::new(bootstrap.trust.clone());
+        let workers = (0..bootstrap.workers)
+            .map(|index| {
+                let sender = sender.clone();
+                let wanted = move |wanted| drop(sender.send(Event::Spare(wanted)));
+                Handle::start(index, Arc::clone(&limits), Arc::clone(&trust), wanted)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let instances = 2 * workers.len();
+        let resolver = dns::Resolver::start(move |answer| drop(sender.send(Event::Resolved(answer))))?;
+        Ok(Self {
+            pipeline: Pipeline::new(bootstrap, instances, Some(resolver))?,
+            sockets: Sockets::default(),
+            workers,
+            published: Vec::new(),
+            journal: Journal::default(),
+            number: 0,
+            wake: None,
+        })
+    }
+
+    fn look(&mut self) {
+        let due = self.wake.is_some_and(|wake| wake <= Instant::now());
+        if self.pipeline.has_changed() {
+            std::thread::sleep(SETTLE);
+            self.update();
+        } else if due {
+            self.update();
+        }
+    }
+
+    /// Builds a generation of the newest good parts and publishes it.
+    fn update(&mut self) {
+        let started = Instant::now();
+        let mut build = self.pipeline.build(started);
+        let unbound = self.sockets.bind(build.sockets.keys().copied(), self.workers.len());
+        build.drop_unbound(&unbound);
+        self.wake = build.wake;
+        if !unbound.is_empty() {
+            let again = started + BIND_AGAIN;
+            self.wake = Some(self.wake.map_or(again, |wake| wake.min(again)));
+        }
+        self.journal.findings(&build.findings);
+        self.publish(build, started);
+    }
+
+    fn publish(&mut self, build: Build, started: Instant) {
+        self.number += 1;
+        let listeners: usize = build.sockets.values().map(|socket| socket.listeners.len()).sum();
+        let Build { sockets, parts, outcomes, .. } = build;
+        let generation = Arc::new(Generation { number: self.number, sockets, parts });
+        let mut routers = self.pipeline.take_routers(&mut self.published, self.workers.len());
+        let mut bound = self.sockets.take(self.workers.len());
+        let (done, acknowledged) = mpsc::channel();
+        for worker in self.workers.iter().rev() {
+            let publication = Publication {
+                generation: Arc::clone(&generation),
+                sockets: bound.pop().unwrap_or_default(),
+                routers: routers.pop().unwrap_or_default(),
+                done: done.clone(),
+            };
+            if !worker.tell(Command::Publish(Box::new(publication))) {
+                tracing::error!("a worker is gone");
+            }
+        }
+        drop(done);
+        let deadline = Instant::now() + ACKNOWLEDGE;
+        let live = (0..self.workers.len())
+            .all(|_| acknowledged.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok());
+        if !live {
+            tracing::error!(generation = self.number, "not every worker acknowledged the generation");
+        }
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(generation = self.number, listeners, took_ms, "serving");
+        for (plugin, mut outcome) in outcomes.into_iter().enumerate() {
+            outcome.live = live;
+            match self.pipeline.report(plugin, &outcome) {
+                Ok(statuses) => self.journal.statuses(plugin, statuses),
+                Err(failure) => tracing::error!(plugin = &*failure.plugin, "{failure}"),
+            }
+        }
+    }
+
+    fn make_spare(&mut self, wanted: SpareWanted) {
+        match self.pipeline.spare(wanted.plugin) {
+            Some(Ok((table, router))) => {
+                let spare = Command::Spare { plugin: wanted.plugin, table, router: Box::new(router) };
+                self.workers[wanted.worker].tell(spare);
+            }
+            Some(Err(failure)) => tracing::error!(plugin = &*failure.plugin, "no replacement: {failure}"),
+            None => {}
+        }
+    }
+
+    fn reload(&mut self) {
+        let current = self.pipeline.bootstrap();
+        let Some(path) = current.path.clone() else { return tracing::warn!("there is no bootstrap file to read again") };
+        let bootstrap = match Bootstrap::read(&path) {
+            Ok(bootstrap) => bootstrap,
+            Err(error) => {
+                let error: anyhow::Error = error.into();
+                return tracing::error!("the bootstrap file is not taken, what was in force stays: {error:#}");
+            }
+        };
+        for key in current.needs_restart(&bootstrap) {
+            tracing::warn!(key, "this key of the bootstrap file takes effect with the next start");
+        }
+        let (limits, trust) = (Arc::new(bootstrap.limits.clone()), Arc::new(bootstrap.trust.clone()));
+        for worker in &self.workers {
+            worker.tell(Command::Settings(Arc::clone(&limits), Arc::clone(&trust)));
+        }
+        self.pipeline.reconfigure(bootstrap);
+        tracing::info!(path = %path.display(), "bootstrap file read again");
+        self.update();
+    }
+
+    fn stop(self) {
+        tracing::info!("draining");
+        for worker in &self.workers {
+            worker.tell(Command::Drain);
+        }
+        for worker in self.workers {
+            worker.join();
+        }
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,218 @@
+//! Listeners onto sockets: who claims what where, and who yields (decision 11).
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use crate::bootstrap::Bootstrap;
+use crate::finding::{Finding, Severity};
+use crate::generation::{Listener, Socket};
+use crate::host_pattern::HostIndex;
+use crate::model::{self, Address, Protocol, Translation};
+use crate::object::ObjectKey;
+use crate::plugin::ListenerState;
+use crate::snapshot::Snapshot;
+use crate::tls::TlsListener;
+
+/// One listener of one plugin, ready to be placed.
+pub(super) struct Claim<'t> {
+    pub(super) plugin: usize,
+    pub(super) number: u32,
+    pub(super) said: &'t model::Listener,
+    pub(super) listener: Arc<Listener>,
+    pub(super) addresses: Result<Vec<SocketAddr>, String>,
+    /// Older claims come first: time of creation, namespace, name, plugin, place in the translation.
+    pub(super) age: (String, String, String, usize, u32),
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    /// It is on these sockets.
+    On(Vec<SocketAddr>),
+    /// Another has its place everywhere.
+    Yielded(ObjectKey),
+    /// There is no address for it.
+    Nowhere(String),
+}
+
+/// All sockets, and what became of each claim in the order given.
+pub(super) fn place(
+    mut claims: Vec<Claim<'_>>,
+    default_tls: Option<&Arc<TlsListener>>,
+    findings: &mut Vec<Finding>,
+) -> (BTreeMap<SocketAddr, Socket>, BTreeMap<(usize, u32), Placed>) {
+    claims.sort_by(|a, b| a.age.cmp(&b.age));
+    let mut sockets: BTreeMap<SocketAddr, (Socket, ObjectKey)> = BTreeMap::new();
+    let mut origins: BTreeMap<SocketAddr, Vec<ObjectKey>> = BTreeMap::new();
+    let mut placed = BTreeMap::new();
+    let mut told = HashSet::new();
+    for claim in claims {
+        let addresses = match &claim.addresses {
+            Ok(addresses) => addresses,
+            Err(why) => {
+                placed.insert((claim.plugin, claim.number), Placed::Nowhere(why.clone()));
+                continue;
+            }
+        };
+        let secure = is_secure(&claim.said.protocol);
+        let mut on = Vec::new();
+        let mut winner = None;
+        for address in addresses {
+            let (socket, first) = sockets.entry(*address).or_insert_with(|| {
+                let default_tls = default_tls.filter(|_| secure).and_then(|tls| tls.config.clone().ok());
+                let socket =
+                    Socket { address: *address, secure, hosts: HostIndex::new(), listeners: Vec::new(), default_tls };
+                (socket, claim.said.origin.object.clone())
+            });
+            if socket.secure != secure {
+                winner = Some(first.clone());
+                yields(&claim, first, "the port speaks another protocol there", &mut told, findings);
+                continue;
+            }
+            let index = socket.listeners.len();
+            let owners = origins.entry(*address).or_default();
+            let mut held = false;
+            for host in &claim.said.hosts {
+                match socket.hosts.insert(host, index) {
+                    None => held = true,
+                    Some(taken) if taken == index => held = true,
+                    Some(taken) => {
+                        let owner = owners[taken].clone();
+                        yields(&claim, &owner, &format!("the host `{host}` is taken"), &mut told, findings);
+                        winner = Some(owner);
+                    }
+                }
+            }
+            if held {
+                socket.listeners.push(Arc::clone(&claim.listener));
+                owners.push(claim.said.origin.object.clone());
+                on.push(*address);
+            }
+        }
+        let outcome = match winner {
+            Some(winner) if on.is_empty() => Placed::Yielded(winner),
+            None if on.is_empty() => Placed::Nowhere("it claims no host".to_owned()),
+            _ => Placed::On(on),
+        };
+        placed.insert((claim.plugin, claim.number), outcome);
+    }
+    (sockets.into_iter().map(|(address, (socket, _))| (address, socket)).collect(), placed)
+}
+
+fn yields(
+    claim: &Claim<'_>,
+    winner: &ObjectKey,
+    why: &str,
+    told: &mut HashSet<(usize, u32, String)>,
+    findings: &mut Vec<Finding>,
+) {
+    if !told.insert((claim.plugin, claim.number, why.to_owned())) {
+        return;
+    }
+    let origin = &claim.said.origin;
+    let message = format!("{why} by {winner}, which is older");
+    findings.push(
+        Finding::on(Severity::Error, &origin.object, &origin.field, "listener-conflict", message)
+            .remedy("give one of the two another host or port"),
+    );
+}
+
+fn is_secure(protocol: &Protocol) -> bool {
+    match protocol {
+        Protocol::Http => false,
+        Protocol::Https(_) => true,
+        Protocol::Unsupported { tls, .. } => *tls,
+    }
+}
+
+/// The sockets of a listener.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn addresses(
+    listener: &model::Listener,
+    translation: &Translation,
+    bootstrap: &Bootstrap,
+) -> Result<Vec<SocketAddr>, String> {
+    let port = bootstrap.bound_port(listener.port);
+    if port == 0 {
+        return Err("port 0 is no port to listen on".to_owned());
+    }
+    let shared = || bootstrap.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+    match &translation.bindings[listener.binding].address {
+        Address::Shared => Ok(shared()),
+        Address::Ip(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
+        Address::Dedicated(wanted) if wanted.is_empty() => Ok(shared()),
+        Address::Dedicated(wanted) => wanted
+            .iter()
+            .map(|text| {
+                let ip: IpAddr = text.parse().map_err(|_| format!("`{text}` is not an address of this host"))?;
+                Ok(SocketAddr::new(ip, port))
+            })
+            .collect(),
+        Address::Unix(path) => Err(format!("`{path}`: sockets in the file system are not served by this version")),
+    }
+}
+
+/// Before an object may be older than another.
+pub(super) fn age(
+    listener: &model::Listener,
+    snapshot: &Snapshot,
+    plugin: usize,
+    number: u32,
+) -> (String, String, String, usize, u32) {
+    let key = &listener.origin.object;
+    let created = snapshot.objects.get(key).map(|object| object.created().to_owned()).unwrap_or_default();
+    (created, key.namespace.clone(), key.name.clone(), plugin, number)
+}
+
+/// The addresses that clients can use, for a binding's sockets: an unspecified one stands for this machine's own.
+pub(super) fn reachable(addresses: impl Iterator<Item = IpAddr>) -> Vec<String> {
+    let mut reachable: Vec<String> = Vec::new();
+    for address in addresses {
+        let text = if address.is_unspecified() { own_address(address).to_string() } else { address.to_string() };
+        if !reachable.contains(&text) {
+            reachable.push(text);
+        }
+    }
+    reachable
+}
+
+/// The address of the way to the outside, which connecting a datagram socket tells without sending anything.
+fn own_address(unspecified: IpAddr) -> IpAddr {
+    let (outside, loopback): (IpAddr, IpAddr) = match unspecified {
+        IpAddr::V4(_) => ([192, 0, 2, 1].into(), std::net::Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(_) => ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()),
+    };
+    UdpSocket::bind(SocketAddr::new(unspecified, 0))
+        .and_then(|socket| socket.connect(SocketAddr::new(outside, 9)).and_then(|()| socket.local_addr()))
+        .map_or(loopback, |address| address.ip())
+}
+
+/// The state of a listener that was placed.
+pub(super) fn state(
+    placed: Option<&Placed>,
+    listener: &Listener,
+    unbound: &BTreeMap<SocketAddr, String>,
+) -> ListenerState {
+    match placed {
+        Some(Placed::Yielded(winner)) => ListenerState::Conflict(winner.clone()),
+        Some(Placed::Nowhere(why)) => ListenerState::Unbound(why.clone()),
+        None => ListenerState::Unbound("it was not placed".to_owned()),
+        Some(Placed::On(addresses)) => {
+            let bound = addresses.iter().any(|address| !unbound.contains_key(address));
+            if !bound {
+                let why = addresses.iter().filter_map(|address| Some(format!("{address}: {}", unbound.get(address)?)));
+                return ListenerState::Unbound(why.collect::<Vec<_>>().join("; "));
+            }
+            if let Some(why) = &listener.refused {
+                return ListenerState::Unsupported(why.clone());
+            }
+            match &listener.tls {
+                Some(tls) if tls.config.is_err() => ListenerState::NoCredential,
+                _ => ListenerState::Serving,
+            }
+        }
+    }
+}

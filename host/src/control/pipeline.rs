@@ -1,0 +1,530 @@
+//! From what is there to what is served: source, plugins and secrets in, a generation's parts and findings out. `run`
+//! publishes what comes out, `check` only reads it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::assemble::{self, Claim, Placed};
+use super::dns::{Answer, Resolver};
+use super::endpoints::EndpointIndex;
+use super::plugins::{Code, Dialect, refresh_secrets};
+use super::vault::{Material, Resolved, Vault};
+use crate::bootstrap::Bootstrap;
+use crate::finding::{Finding, Severity, Subject};
+use crate::generation::{Listener, Part, Socket};
+use crate::model::{self, Endpoints, FixedEndpoint, Locator, Origin, Protocol, Role, Source, TlsVersions, WhenDeleted};
+use crate::object::ObjectKey;
+use crate::plugin::{Engine, Failure, Outcome, Router, SecretsPlugin, Status};
+use crate::snapshot::Snapshot;
+use crate::source::directory::Directory;
+use crate::tls::{CredentialMaterial, Spec, TlsCache, TlsListener, TrustMaterial};
+use crate::upstream::{Cluster, Endpoint};
+use crate::worker::Loaded;
+
+/// Everything that is kept from one generation to the next.
+pub struct Pipeline {
+    bootstrap: Bootstrap,
+    engine: Engine,
+    source: Directory,
+    dialects: Vec<Dialect>,
+    secrets: Vec<Code<SecretsPlugin>>,
+    vault: Vault,
+    tls: TlsCache,
+    clusters: HashMap<(usize, String), (model::Cluster, Arc<Cluster>)>,
+    resolver: Option<Resolver>,
+    instances: usize,
+    next_table: u64,
+}
+
+/// What comes out.
+pub struct Build {
+    /// By address, whether or not it can be bound.
+    pub sockets: BTreeMap<SocketAddr, Arc<Socket>>,
+    /// One for each route plugin.
+    pub parts: Vec<Arc<Part>>,
+    /// What became of each plugin's translation; `live` is not known yet.
+    pub outcomes: Vec<Outcome>,
+    /// What the operator should know.
+    pub findings: Vec<Finding>,
+    /// When to build again although nothing changed.
+    pub wake: Option<Instant>,
+    placements: Vec<Placement>,
+}
+
+/// Where one plugin's listeners are, until it is known which sockets can be bound.
+struct Placement {
+    listeners: Vec<(Arc<Listener>, Option<Placed>, usize)>,
+    bindings: usize,
+}
+
+impl Pipeline {
+    /// A pipeline that has read nothing yet. `instances` of each plugin are made for every new translation; without a
+    /// resolver names of endpoints are not looked up.
+    ///
+    /// # Errors
+    /// When this machine cannot run the sandbox.
+    pub fn new(bootstrap: Bootstrap, instances: usize, resolver: Option<Resolver>) -> anyhow::Result<Self> {
+        let source = source(&bootstrap);
+        Ok(Self {
+            engine: Engine::new()?,
+            source,
+            dialects: bootstrap.routes.iter().cloned().map(Dialect::new).collect(),
+            secrets: bootstrap.secrets.iter().cloned().map(Code::new).collect(),
+            vault: Vault::default(),
+            tls: TlsCache::default(),
+            clusters: HashMap::new(),
+            resolver,
+            instances,
+            next_table: 0,
+            bootstrap,
+        })
+    }
+
+    /// The bootstrap file in force.
+    #[must_use]
+    pub fn bootstrap(&self) -> &Bootstrap {
+        &self.bootstrap
+    }
+
+    /// Takes another bootstrap file. Plugins that it lists as before keep what they have.
+    pub fn reconfigure(&mut self, bootstrap: Bootstrap) {
+        let before = &self.bootstrap;
+        if before.resources != bootstrap.resources
+            || before.gateway != bootstrap.gateway
+            || before.limits.resource_bytes != bootstrap.limits.resource_bytes
+        {
+            self.source = source(&bootstrap);
+        }
+        let mut dialects = std::mem::take(&mut self.dialects);
+        self.dialects = bootstrap
+            .routes
+            .iter()
+            .map(|config| match dialects.iter().position(|dialect| dialect.code.config == *config) {
+                Some(index) => dialects.swap_remove(index),
+                None => Dialect::new(config.clone()),
+            })
+            .collect();
+        let mut secrets = std::mem::take(&mut self.secrets);
+        self.secrets = bootstrap
+            .secrets
+            .iter()
+            .map(|config| match secrets.iter().position(|code| code.config == *config) {
+                Some(index) => secrets.swap_remove(index),
+                None => Code::new(config.clone()),
+            })
+            .collect();
+        self.vault.decode_again();
+        self.clusters.clear();
+        self.bootstrap = bootstrap;
+    }
+
+    /// Whether a file, of objects or of a plugin, is another than the one that was last read.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.source.has_changed()
+            || self.dialects.iter().any(|dialect| dialect.code.has_changed())
+            || self.secrets.iter().any(Code::has_changed)
+            || self.vault.has_changed(&self.bootstrap.tls.files)
+    }
+
+    /// Takes what a look-up gave; whether anything changed by it.
+    pub fn resolved(&mut self, answer: Answer) -> bool {
+        self.resolver.as_mut().is_some_and(|resolver| resolver.answered(answer, Instant::now()))
+    }
+
+    /// Reads, translates, decodes and joins the newest good parts.
+    pub fn build(&mut self, now: Instant) -> Build {
+        let snapshot = self.source.read();
+        let mut findings = snapshot.findings.clone();
+        self.refresh_plugins(&snapshot, &mut findings);
+        self.vault.begin();
+        self.tls.begin();
+        let mut claims = Vec::new();
+        let mut outcomes = Vec::new();
+        let default_tls = self.default_tls(&snapshot, now, &mut findings);
+        let secrets: Vec<_> = self.secrets.iter().filter_map(|code| code.plugin.clone()).collect();
+        for (plugin, dialect) in self.dialects.iter().enumerate() {
+            let Some(good) = &dialect.good else {
+                outcomes.push(Outcome::default());
+                continue;
+            };
+            let translation = &good.translation;
+            let allowed = &self.bootstrap.tls.files;
+            let sources: Vec<Resolved> = translation
+                .sources
+                .iter()
+                .map(|source| self.vault.resolve(source, &snapshot, &secrets, allowed, now, &mut findings))
+                .collect();
+            for (number, said) in (0_u32..).zip(&translation.listeners) {
+                let name: Arc<str> = format!("{}/{}", dialect.code.config.name, said.name).into();
+                let v1_clients = self.bootstrap.tls.v1_client_certificates;
+                let tls = listener_tls(&mut self.tls, &name, said, &sources, v1_clients);
+                if let Some(Err(why)) = tls.as_ref().map(|tls| &tls.config)
+                    && said.refused.is_none()
+                {
+                    findings.push(Finding::on(
+                        Severity::Error,
+                        &said.origin.object,
+                        &said.origin.field,
+                        "listener-without-tls",
+                        format!("the listener refuses its clients: {why}"),
+                    ));
+                }
+                let listener = Arc::new(Listener {
+                    name,
+                    plugin,
+                    number,
+                    hosts: said.hosts.clone(),
+                    misdirected: said.misdirected,
+                    inputs: said.inputs.clone(),
+                    tls,
+                    refused: said.refused.clone(),
+                });
+                let addresses = assemble::addresses(said, translation, &self.bootstrap);
+                let age = assemble::age(said, &snapshot, plugin, number);
+                claims.push(Claim { plugin, number, said, listener, addresses, age });
+            }
+            outcomes.push(Outcome {
+                live: false,
+                bindings: Vec::new(),
+                listeners: Vec::new(),
+                sources: sources.into_iter().map(|resolved| resolved.state).collect(),
+                refused_routes: translation.refused_routes.clone(),
+                refused_clusters: translation.refused_clusters.clone(),
+            });
+        }
+        let mut placements: Vec<Placement> = self
+            .dialects
+            .iter()
+            .map(|dialect| Placement {
+                listeners: Vec::new(),
+                bindings: dialect.good.as_ref().map_or(0, |good| good.translation.bindings.len()),
+            })
+            .collect();
+        let mut placing: Vec<_> =
+            claims.iter().map(|claim| (claim.plugin, claim.number, Arc::clone(&claim.listener), claim.said.binding)).collect();
+        placing.sort_by_key(|(plugin, number, _, _)| (*plugin, *number));
+        let (sockets, mut placed) = assemble::place(claims, default_tls.as_ref(), &mut findings);
+        for (plugin, number, listener, binding) in placing {
+            placements[plugin].listeners.push((listener, placed.remove(&(plugin, number)), binding));
+        }
+        let (parts, next_lookup) = self.parts(&snapshot, now, &mut findings);
+        self.tls.finish();
+        let wake = [self.vault.finish(), next_lookup].into_iter().flatten().min();
+        findings.sort();
+        findings.dedup();
+        let sockets = sockets.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect();
+        Build { sockets, parts, outcomes, findings, wake, placements }
+    }
+
+    fn refresh_plugins(&mut self, snapshot: &Snapshot, findings: &mut Vec<Finding>) {
+        let most_bytes = self.bootstrap.limits.plugin_bytes;
+        let mut decode_again = false;
+        for code in &mut self.secrets {
+            decode_again |= refresh_secrets(code, &self.engine, most_bytes);
+            findings.extend(code.findings());
+        }
+        if decode_again {
+            self.vault.decode_again();
+        }
+        for dialect in &mut self.dialects {
+            let gateway = &self.bootstrap.gateway;
+            dialect.refresh(&self.engine, most_bytes, gateway, snapshot, self.instances, &mut self.next_table);
+            findings.extend(dialect.findings());
+        }
+        findings.extend(unread(&self.dialects, snapshot));
+    }
+
+    fn default_tls(&mut self, snapshot: &Snapshot, now: Instant, findings: &mut Vec<Finding>) -> Option<Arc<TlsListener>> {
+        let (namespace, name) = self.bootstrap.tls.default_credential.clone()?;
+        let object = ObjectKey::core("Secret", &namespace, &name);
+        let source = Source {
+            origin: Origin { object: object.clone(), field: String::new() },
+            role: Role::Credential,
+            candidates: vec![Locator::Object(object)],
+            when_deleted: WhenDeleted::KeepLast,
+        };
+        let plugins: Vec<_> = self.secrets.iter().filter_map(|code| code.plugin.clone()).collect();
+        let allowed = &self.bootstrap.tls.files;
+        let resolved = self.vault.resolve(&source, snapshot, &plugins, allowed, now, findings);
+        let Some(Material::Credential(credential)) = resolved.material else { return None };
+        let spec = Spec {
+            listener: &Arc::from("(default)"),
+            credentials: &[credential],
+            client: None,
+            v1_clients: false,
+            versions: TlsVersions::Both,
+            cipher_suites: &[],
+            alpn: &[b"h2".to_vec(), b"http/1.1".to_vec()],
+        };
+        Some(self.tls.listener(&spec))
+    }
+
+    fn parts(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Instant,
+        findings: &mut Vec<Finding>,
+    ) -> (Vec<Arc<Part>>, Option<Instant>) {
+        let index = EndpointIndex::new(snapshot);
+        if let Some(resolver) = &mut self.resolver {
+            resolver.begin();
+        }
+        let mut before = std::mem::take(&mut self.clusters);
+        let mut parts = Vec::with_capacity(self.dialects.len());
+        for (plugin, dialect) in self.dialects.iter().enumerate() {
+            let translation = dialect.good.as_ref().map(|good| &good.translation);
+            let mut clusters = Vec::new();
+            for said in translation.iter().flat_map(|translation| &translation.clusters) {
+                let members = members(&said.endpoints, &index, self.resolver.as_mut(), now);
+                let members = members.unwrap_or_else(|why| {
+                    let (object, field) = (&said.origin.object, &said.origin.field);
+                    let message = format!("cluster {} has no endpoints: {why}; its requests are answered with 503", said.name);
+                    findings.push(Finding::on(Severity::Warning, object, field, "no-endpoints", message));
+                    Vec::new()
+                });
+                let key = (plugin, said.name.clone());
+                let kept = before.remove(&key);
+                let connect_timeout = said.connect_timeout.unwrap_or(self.bootstrap.limits.connect_timeout);
+                let cluster = carry_over(said, &members, kept, connect_timeout);
+                self.clusters.insert(key, (said.clone(), Arc::clone(&cluster)));
+                clusters.push(cluster);
+            }
+            parts.push(Arc::new(Part {
+                plugin: dialect.code.config.name.as_str().into(),
+                routes: translation.map(|translation| translation.routes.clone()).unwrap_or_default(),
+                clusters,
+            }));
+        }
+        let next = self.resolver.as_mut().and_then(Resolver::finish);
+        (parts, next)
+    }
+
+    /// Instances for every plugin whose table workers have not loaded yet, two for each worker.
+    pub fn take_routers(&mut self, published: &mut Vec<u64>, workers: usize) -> Vec<Vec<Loaded>> {
+        let mut shares: Vec<Vec<Loaded>> = (0..workers).map(|_| Vec::new()).collect();
+        published.resize(self.dialects.len(), 0);
+        for (plugin, dialect) in self.dialects.iter_mut().enumerate() {
+            let Some(good) = &mut dialect.good else { continue };
+            if published[plugin] == good.table {
+                continue;
+            }
+            for share in &mut shares {
+                // A plugin that moved in the list has given its instances away already.
+                let mut next = || good.routers.pop().map_or_else(|| good.new_router(), Ok);
+                match next().and_then(|active| Ok((active, next()?))) {
+                    Ok((active, spare)) => share.push(Loaded { plugin, table: good.table, active, spare }),
+                    Err(failure) => tracing::error!(plugin = &*failure.plugin, "{failure}"),
+                }
+            }
+            published[plugin] = good.table;
+        }
+        shares
+    }
+
+    /// One more instance of a plugin's current table.
+    pub fn spare(&self, plugin: usize) -> Option<Result<(u64, Router), Failure>> {
+        let good = self.dialects.get(plugin)?.good.as_ref()?;
+        Some(good.new_router().map(|router| (good.table, router)))
+    }
+
+    /// The statuses of a plugin's objects.
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    pub fn report(&mut self, plugin: usize, outcome: &Outcome) -> Result<Vec<Status>, Failure> {
+        match self.dialects.get_mut(plugin).and_then(|dialect| dialect.good.as_mut()) {
+            Some(good) => good.report(outcome),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Build {
+    /// Takes out the sockets that could not be bound, and completes the outcomes.
+    pub fn drop_unbound(&mut self, unbound: &BTreeMap<SocketAddr, String>) {
+        for (address, why) in unbound {
+            self.sockets.remove(address);
+            self.findings.push(
+                Finding::new(Severity::Error, Subject::Socket(address.to_string()), "cannot-bind", format!("cannot listen: {why}"))
+                    .remedy("free the address, or map the port to another one under `ports` in the bootstrap file"),
+            );
+        }
+        for (placement, outcome) in self.placements.iter().zip(&mut self.outcomes) {
+            outcome.listeners = placement
+                .listeners
+                .iter()
+                .map(|(listener, placed, _)| assemble::state(placed.as_ref(), listener, unbound))
+                .collect();
+            outcome.bindings = (0..placement.bindings)
+                .map(|binding| {
+                    let addresses: Vec<_> = placement
+                        .listeners
+                        .iter()
+                        .filter(|(_, _, of)| *of == binding)
+                        .filter_map(|(_, placed, _)| match placed {
+                            Some(Placed::On(addresses)) => Some(addresses),
+                            _ => None,
+                        })
+                        .flatten()
+                        .filter(|address| !unbound.contains_key(address))
+                        .map(SocketAddr::ip)
+                        .collect();
+                    let reachable = assemble::reachable(addresses.into_iter());
+                    if reachable.is_empty() { Err("none of its sockets is bound".to_owned()) } else { Ok(reachable) }
+                })
+                .collect();
+        }
+    }
+}
+
+fn source(bootstrap: &Bootstrap) -> Directory {
+    Directory::new(bootstrap.resources.clone(), bootstrap.gateway.clone(), bootstrap.limits.resource_bytes)
+}
+
+fn listener_tls(
+    cache: &mut TlsCache,
+    name: &Arc<str>,
+    said: &model::Listener,
+    sources: &[Resolved],
+    v1_clients: bool,
+) -> Option<Arc<TlsListener>> {
+    let Protocol::Https(termination) = &said.protocol else { return None };
+    let credentials: Vec<Arc<CredentialMaterial>> = termination
+        .credentials
+        .iter()
+        .filter_map(|source| match &sources[*source].material {
+            Some(Material::Credential(credential)) => Some(Arc::clone(credential)),
+            _ => None,
+        })
+        .collect();
+    let trust: Vec<Arc<TrustMaterial>> = termination
+        .client
+        .iter()
+        .flat_map(|client| &client.trust)
+        .filter_map(|source| match &sources[*source].material {
+            Some(Material::Trust(trust)) => Some(Arc::clone(trust)),
+            _ => None,
+        })
+        .collect();
+    let spec = Spec {
+        listener: name,
+        credentials: &credentials,
+        client: termination.client.as_ref().map(|policy| (policy, trust.as_slice())),
+        v1_clients,
+        versions: termination.versions,
+        cipher_suites: &termination.cipher_suites,
+        alpn: &termination.alpn,
+    };
+    Some(cache.listener(&spec))
+}
+
+/// The addresses of a cluster, with their weights.
+fn members(
+    endpoints: &Endpoints,
+    index: &EndpointIndex<'_>,
+    resolver: Option<&mut Resolver>,
+    now: Instant,
+) -> Result<Vec<(SocketAddr, u32)>, String> {
+    match endpoints {
+        Endpoints::Service { namespace, name, port } => {
+            index.service(namespace, name, *port).map(|found| found.into_iter().map(|address| (address, 1)).collect())
+        }
+        Endpoints::Fixed(fixed) => fixed.iter().map(fixed_member).collect(),
+        Endpoints::Dns(named) => named_members(named, resolver, now),
+    }
+}
+
+fn fixed_member(endpoint: &FixedEndpoint) -> Result<(SocketAddr, u32), String> {
+    let ip = endpoint.address.parse().map_err(|_| format!("`{}` is not an IP address", endpoint.address))?;
+    Ok((SocketAddr::new(ip, endpoint.port), endpoint.weight))
+}
+
+fn named_members(
+    named: &[FixedEndpoint],
+    mut resolver: Option<&mut Resolver>,
+    now: Instant,
+) -> Result<Vec<(SocketAddr, u32)>, String> {
+    let mut members = Vec::new();
+    let mut why = None;
+    for endpoint in named {
+        if let Ok(member) = fixed_member(endpoint) {
+            members.push(member);
+            continue;
+        }
+        let Some(resolver) = resolver.as_deref_mut() else { continue };
+        match resolver.addresses(&endpoint.address, now) {
+            Ok(addresses) => {
+                members.extend(addresses.iter().map(|ip| (SocketAddr::new(*ip, endpoint.port), endpoint.weight)));
+            }
+            Err(reason) => why = Some(reason),
+        }
+    }
+    match why {
+        Some(why) if members.is_empty() => Err(why),
+        _ => Ok(members),
+    }
+}
+
+/// The same cluster if nothing about it changed; otherwise a new one with the endpoints that it still has.
+fn carry_over(
+    said: &model::Cluster,
+    members: &[(SocketAddr, u32)],
+    before: Option<(model::Cluster, Arc<Cluster>)>,
+    connect_timeout: std::time::Duration,
+) -> Arc<Cluster> {
+    let known = before.as_ref().map(|(_, cluster)| cluster.endpoints.as_slice()).unwrap_or_default();
+    let same_members = known.len() == members.len()
+        && known.iter().zip(members).all(|(endpoint, (address, weight))| {
+            endpoint.address == *address && endpoint.weight == (*weight).max(1)
+        });
+    if let Some((model, cluster)) = &before
+        && same_members
+        && model == said
+    {
+        return Arc::clone(cluster);
+    }
+    let by_address: HashMap<SocketAddr, &Arc<Endpoint>> = known.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+    let endpoints = members
+        .iter()
+        .map(|(address, weight)| match by_address.get(address) {
+            Some(endpoint) if endpoint.weight == (*weight).max(1) => Arc::clone(endpoint),
+            _ => Arc::new(Endpoint::new(*address, *weight)),
+        })
+        .collect();
+    let name = said.name.as_str().into();
+    Arc::new(Cluster::new(name, endpoints, said.protocol, said.balance, connect_timeout, said.refused.clone()))
+}
+
+/// Objects that nobody reads are most often a slip in `apiVersion` or `kind`.
+fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
+    const HOST: [(&str, &str); 5] =
+        [("", "Secret"), ("", "ConfigMap"), ("", "Service"), ("", "Namespace"), ("discovery.k8s.io", "EndpointSlice")];
+    // The class of the Gateway API is implied even where no plugin reads it.
+    const IMPLIED: &str = "(implied)";
+    let is_read = |key: &ObjectKey| {
+        let same = |(group, kind): (&str, &str)| key.group == group && key.kind == kind;
+        HOST.into_iter().any(same)
+            || dialects.iter().filter_map(|dialect| dialect.code.plugin.as_ref()).any(|plugin| {
+                plugin.reads.iter().any(|(group, kind, _)| same((group, kind)))
+            })
+    };
+    snapshot
+        .objects
+        .values()
+        .filter(|object| &*object.place != IMPLIED && !is_read(&object.key))
+        .map(|object| {
+            let named = if object.key.group.is_empty() { object.version.clone() } else { format!("{}/{}", object.key.group, object.version) };
+            let message = format!("no plugin reads {} of {named}; the object has no effect", object.key.kind);
+            Finding::on(Severity::Info, &object.key, "", "unread-object", message)
+        })
+        .collect()
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,225 @@
+//! The plugins as the bootstrap file lists them, each with the last code and the last translation that were good.
+
+use std::sync::Arc;
+
+use crate::bootstrap::{self, PluginCode};
+use crate::finding::{Finding, Severity, Subject};
+use crate::model::Translation;
+use crate::object::Object;
+use crate::plugin::{
+    self, Engine, Environment, Failure, Head, LoadError, Outcome, Reporter, Router, RoutesPlugin, SecretsPlugin, Status,
+    TranslateError,
+};
+use crate::snapshot::Snapshot;
+use crate::source::directory::Stamp;
+
+/// A plugin's code as it was last read.
+#[derive(Debug)]
+pub(super) struct Code<P> {
+    pub(super) config: bootstrap::Plugin,
+    stamp: Option<Stamp>,
+    read: bool,
+    pub(super) plugin: Option<Arc<P>>,
+    finding: Option<Finding>,
+}
+
+impl<P> Code<P> {
+    pub(super) fn new(config: bootstrap::Plugin) -> Self {
+        Self { config, stamp: None, read: false, plugin: None, finding: None }
+    }
+
+    fn stamp_now(&self) -> Option<Stamp> {
+        match &self.config.code {
+            PluginCode::Builtin(_) => None,
+            PluginCode::File(path) => Stamp::of(path),
+        }
+    }
+
+    /// Whether its file is another than the one that was last read.
+    pub(super) fn has_changed(&self) -> bool {
+        !self.read || self.stamp != self.stamp_now()
+    }
+
+    /// Reads the file if it is another; a file that is no good leaves the plugin that was. Whether there is a new one.
+    pub(super) fn refresh(
+        &mut self,
+        most_bytes: u64,
+        load: impl FnOnce(&bootstrap::Plugin, &[u8], String) -> Result<P, LoadError>,
+    ) -> bool {
+        if !self.has_changed() {
+            return false;
+        }
+        self.stamp = self.stamp_now();
+        self.read = true;
+        let started = std::time::Instant::now();
+        let loaded = plugin::read_code(&self.config, most_bytes).and_then(|(bytes, sha256)| load(&self.config, &bytes, sha256));
+        match loaded {
+            Ok(plugin) => {
+                let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(plugin = self.config.name.as_str(), took_ms, "plugin loaded");
+                self.plugin = Some(Arc::new(plugin));
+                self.finding = None;
+                true
+            }
+            Err(error) => {
+                let kept = if self.plugin.is_some() { "; the one that was loaded before stays" } else { "" };
+                let message = format!("not loaded: {error}{kept}");
+                let subject = Subject::Plugin(self.config.name.clone());
+                self.finding = Some(
+                    Finding::new(Severity::Error, subject, "plugin-not-loaded", message)
+                        .remedy("correct the file, or its path in the bootstrap file"),
+                );
+                false
+            }
+        }
+    }
+
+    pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.finding.clone().into_iter()
+    }
+}
+
+/// A route plugin with its last good translation.
+#[derive(Debug)]
+pub(super) struct Dialect {
+    pub(super) code: Code<RoutesPlugin>,
+    inputs: Option<Inputs>,
+    pub(super) good: Option<Good>,
+    findings: Vec<Finding>,
+}
+
+/// What a translation depends on.
+#[derive(Debug)]
+struct Inputs {
+    plugin: Arc<RoutesPlugin>,
+    environment: bootstrap::Gateway,
+    objects: Vec<Object>,
+}
+
+/// A translation, and everything that goes with it.
+#[derive(Debug)]
+pub(super) struct Good {
+    pub(super) translation: Translation,
+    /// Tells this table from every other.
+    pub(super) table: u64,
+    /// Instances that have loaded it, until workers take them.
+    pub(super) routers: Vec<Router>,
+    plugin: Arc<RoutesPlugin>,
+    reporter: Option<Reporter>,
+}
+
+impl Dialect {
+    pub(super) fn new(config: bootstrap::Plugin) -> Self {
+        Self { code: Code::new(config), inputs: None, good: None, findings: Vec::new() }
+    }
+
+    /// Translates anew if plugin or objects changed; whatever fails leaves the last good translation.
+    pub(super) fn refresh(
+        &mut self,
+        engine: &Engine,
+        most_bytes: u64,
+        gateway: &bootstrap::Gateway,
+        snapshot: &Snapshot,
+        instances: usize,
+        next_table: &mut u64,
+    ) {
+        self.code.refresh(most_bytes, |config, bytes, sha256| {
+            RoutesPlugin::load(engine, &config.name, bytes, sha256, config.limits.clone())
+        });
+        let Some(plugin) = self.code.plugin.clone() else { return };
+        let (objects, mut findings) = objects_for(&plugin, snapshot);
+        let same = self.inputs.as_ref().is_some_and(|inputs| {
+            Arc::ptr_eq(&inputs.plugin, &plugin) && inputs.environment == *gateway && inputs.objects == objects
+        });
+        if same {
+            return;
+        }
+        let environment = Environment { gateway: gateway.clone(), config: self.code.config.config.clone() };
+        match translate(&plugin, &environment, &objects, instances) {
+            Ok((translation, reporter, routers)) => {
+                *next_table += 1;
+                findings.extend(translation.findings.iter().cloned());
+                self.good = Some(Good {
+                    translation,
+                    table: *next_table,
+                    routers,
+                    plugin: Arc::clone(&plugin),
+                    reporter: Some(reporter),
+                });
+            }
+            Err(error) => {
+                let kept = if self.good.is_some() { "; its last good translation stays in force" } else { "" };
+                let subject = Subject::Plugin(plugin.name.to_string());
+                findings.push(
+                    Finding::new(Severity::Error, subject, "translation-failed", format!("{error}{kept}"))
+                        .remedy("undo the last change of its objects, or of the plugin"),
+                );
+                if let TranslateError::Refused(said) = error {
+                    findings.extend(said);
+                }
+            }
+        }
+        self.findings = findings;
+        self.inputs = Some(Inputs { plugin, environment: gateway.clone(), objects });
+    }
+
+    pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.code.findings().chain(self.findings.iter().cloned())
+    }
+}
+
+impl Good {
+    pub(super) fn new_router(&self) -> Result<Router, Failure> {
+        self.plugin.router(&self.translation.table)
+    }
+
+    /// A plugin that fails to report loses its reporter, and with it its statuses, until the next translation.
+    pub(super) fn report(&mut self, outcome: &Outcome) -> Result<Vec<Status>, Failure> {
+        let Some(reporter) = &mut self.reporter else { return Ok(Vec::new()) };
+        reporter.report(outcome).inspect_err(|_| self.reporter = None)
+    }
+}
+
+/// Only a translation whose table loads is good.
+fn translate(
+    plugin: &RoutesPlugin,
+    environment: &Environment,
+    objects: &[Object],
+    instances: usize,
+) -> Result<(Translation, Reporter, Vec<Router>), TranslateError> {
+    let (translation, reporter) = plugin.translate(environment, objects)?;
+    let mut routers =
+        (0..instances).map(|_| plugin.router(&translation.table)).collect::<Result<Vec<_>, Failure>>()?;
+    // The first call of an instance touches its memory for the first time; let that be here.
+    for router in &mut routers {
+        router.route(Head { listener: 0, host: "warm-up.invalid", path: "/", inputs: &[] })?;
+    }
+    Ok((translation, reporter, routers))
+}
+
+/// The objects that a plugin reads, in the versions that it knows.
+fn objects_for(plugin: &RoutesPlugin, snapshot: &Snapshot) -> (Vec<Object>, Vec<Finding>) {
+    let mut objects = Vec::new();
+    let mut findings = Vec::new();
+    for (group, kind, versions) in &plugin.reads {
+        for object in snapshot.of_kind(group, kind) {
+            if versions.contains(&object.version) {
+                objects.push(object.clone());
+            } else {
+                let message = format!("plugin {} does not know version {} of this kind", plugin.name, object.version);
+                findings.push(
+                    Finding::on(Severity::Error, &object.key, "apiVersion", "unknown-version", message)
+                        .remedy(format!("use {}", versions.join(" or "))),
+                );
+            }
+        }
+    }
+    (objects, findings)
+}
+
+/// Reads a secret plugin's file if it is another.
+pub(super) fn refresh_secrets(code: &mut Code<SecretsPlugin>, engine: &Engine, most_bytes: u64) -> bool {
+    code.refresh(most_bytes, |config, bytes, sha256| {
+        SecretsPlugin::load(engine, &config.name, bytes, sha256, config.limits.clone())
+    })
+}

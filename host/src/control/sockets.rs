@@ -1,0 +1,100 @@
+//! Sockets: bound once, one for each worker, and kept for as long as a generation wants them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that the kernel holds until a worker takes them.
+const BACKLOG: i32 = 1024;
+
+/// Which addresses are bound, and what workers still have to be given.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    bound: BTreeSet<SocketAddr>,
+    fresh: Vec<(SocketAddr, Vec<TcpListener>)>,
+}
+
+impl Sockets {
+    /// Binds what is wanted and not bound yet, and forgets what is not wanted any more (workers close those). The
+    /// addresses that cannot be bound, and why.
+    pub(super) fn bind(
+        &mut self,
+        wanted: impl Iterator<Item = SocketAddr>,
+        workers: usize,
+    ) -> BTreeMap<SocketAddr, String> {
+        let wanted: BTreeSet<SocketAddr> = wanted.collect();
+        self.bound.retain(|address| wanted.contains(address));
+        let mut unbound = BTreeMap::new();
+        for address in wanted {
+            if self.bound.contains(&address) {
+                continue;
+            }
+            match bind_for_all(address, workers) {
+                Ok(listeners) => {
+                    self.bound.insert(address);
+                    self.fresh.push((address, listeners));
+                }
+                Err(error) => drop(unbound.insert(address, error.to_string())),
+            }
+        }
+        unbound
+    }
+
+    /// The new sockets, one of each for every worker.
+    pub(super) fn take(&mut self, workers: usize) -> Vec<Vec<(SocketAddr, TcpListener)>> {
+        let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for (address, listeners) in self.fresh.drain(..) {
+            for (share, listener) in shares.iter_mut().zip(listeners) {
+                share.push((address, listener));
+            }
+        }
+        shares
+    }
+}
+
+fn bind_for_all(address: SocketAddr, workers: usize) -> std::io::Result<Vec<TcpListener>> {
+    // Sockets that share a port let another process of the same user join unnoticed. One that does not share finds out
+    // whether somebody else is there.
+    drop(bind(address, false)?);
+    (0..workers)
+        .map(|_| {
+            let socket = bind(address, true)?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn bind(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() {
+        // `::` beside `0.0.0.0` is a second socket, not a second claim on the first.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_in_use_is_named_and_later_bound() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap();
+        let mut sockets = Sockets::default();
+        let unbound = sockets.bind([address].into_iter(), 2);
+        assert!(unbound[&address].contains("in use"), "{unbound:?}");
+        drop(other);
+        assert!(sockets.bind([address].into_iter(), 2).is_empty());
+        let shares = sockets.take(2);
+        assert_eq!(shares.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+        assert!(sockets.bind([address].into_iter(), 2).is_empty(), "it stays bound");
+        assert!(sockets.take(2).iter().all(Vec::is_empty));
+    }
+}

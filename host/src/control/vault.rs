@@ -1,0 +1,464 @@
+//! Secrets: found by reference, decoded by a plugin, checked by the host, and kept while they are good (decision 9).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::finding::{Finding, Severity};
+use crate::model::{Locator, Origin, Role, Source, WhenDeleted};
+use crate::object::{Object, ObjectKey};
+use crate::plugin::{Decoded, DecodedKey, SecretBytes, SecretsPlugin, SourceState};
+use crate::snapshot::Snapshot;
+use crate::tls::credential::{Credential, Key, Lint};
+use crate::tls::{CredentialMaterial, TrustMaterial};
+
+/// How long a deleted secret still serves where the dialect then refuses: time for a deletion and a new creation.
+const GRACE: Duration = Duration::from_secs(5);
+/// A file that an object names, in bytes.
+const MOST_FILE_BYTES: u64 = 1 << 20;
+
+/// What a source came to.
+#[derive(Clone, Debug)]
+pub(super) enum Material {
+    Credential(Arc<CredentialMaterial>),
+    Trust(Arc<TrustMaterial>),
+}
+
+/// A source, resolved.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    pub(super) material: Option<Material>,
+    pub(super) state: SourceState,
+}
+
+/// What is known of secrets.
+#[derive(Debug, Default)]
+pub(super) struct Vault {
+    entries: HashMap<(Role, Vec<Locator>), Entry>,
+    round: u64,
+    next: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// Of the content that `last` came from.
+    digest: Option<[u8; 32]>,
+    last: Option<Result<Found, Problem>>,
+    good: Option<Found>,
+    deleted: Option<Instant>,
+    used: u64,
+}
+
+/// Usable content, and what there is to say of it.
+#[derive(Clone, Debug)]
+struct Found {
+    material: Material,
+    subject: ObjectKey,
+    notes: Vec<(Severity, &'static str, String, String)>,
+}
+
+/// Why content cannot be used.
+#[derive(Clone, Debug)]
+struct Problem {
+    subject: ObjectKey,
+    field: String,
+    message: String,
+}
+
+/// One candidate that exists.
+struct Content {
+    subject: ObjectKey,
+    digest: [u8; 32],
+    bytes: Bytes,
+}
+
+enum Bytes {
+    Secret(Result<SecretBytes, Problem>),
+    SystemRoots,
+}
+
+impl Vault {
+    /// Begins a generation.
+    pub(super) fn begin(&mut self) {
+        self.round += 1;
+        self.next = None;
+    }
+
+    /// Forgets what no translation refers to any more; when the next grace is over.
+    pub(super) fn finish(&mut self) -> Option<Instant> {
+        let round = self.round;
+        self.entries.retain(|_, entry| entry.used == round);
+        self.next
+    }
+
+    /// After a plugin changed: what is there may mean something else.
+    pub(super) fn decode_again(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.digest = None);
+    }
+
+    /// Whether a file that an object names is another than the one that was last read.
+    pub(super) fn has_changed(&self, allowed: &[PathBuf]) -> bool {
+        self.entries.iter().any(|((_, locators), entry)| {
+            let found = locators.iter().find_map(|locator| match locator {
+                Locator::Files(files) => Some(files_content(files, allowed).map(|content| content.digest)),
+                Locator::Object(_) | Locator::SystemRoots => None,
+            });
+            found.is_some_and(|digest| digest != entry.digest)
+        })
+    }
+
+    /// What a source came to, with findings about its object.
+    pub(super) fn resolve(
+        &mut self,
+        source: &Source,
+        snapshot: &Snapshot,
+        plugins: &[Arc<SecretsPlugin>],
+        allowed: &[PathBuf],
+        now: Instant,
+        findings: &mut Vec<Finding>,
+    ) -> Resolved {
+        let entry = self.entries.entry((source.role, source.candidates.clone())).or_default();
+        entry.used = self.round;
+        let content = source.candidates.iter().find_map(|locator| content(locator, snapshot, allowed));
+        let Some(content) = content else {
+            return missing(source, entry, snapshot, now, &mut self.next, findings);
+        };
+        entry.deleted = None;
+        if entry.digest != Some(content.digest) {
+            let decoded = decode(source.role, &content, plugins);
+            if let Ok(found) = &decoded {
+                tell(found);
+                entry.good = Some(found.clone());
+            }
+            entry.digest = Some(content.digest);
+            entry.last = Some(decoded);
+        }
+        match &entry.last {
+            Some(Ok(found)) => {
+                findings.extend(found.findings());
+                Resolved { material: Some(found.material.clone()), state: SourceState::Ready }
+            }
+            Some(Err(problem)) => {
+                let stale = entry.good.as_ref().map(|good| good.material.clone());
+                let effect = if stale.is_some() { "; the last good content serves" } else { "; its hosts refuse their clients" };
+                let message = format!("{}{effect}", problem.message);
+                findings.push(
+                    Finding::on(Severity::Error, &problem.subject, &problem.field, "unusable-secret", message)
+                        .remedy("correct the secret"),
+                );
+                let reason = format!("{}: {}", problem.subject, problem.message);
+                let state = if stale.is_some() { SourceState::Stale(reason) } else { SourceState::Unusable(reason) };
+                Resolved { material: stale, state }
+            }
+            None => Resolved { material: None, state: SourceState::Missing(Vec::new()) },
+        }
+    }
+}
+
+fn missing(
+    source: &Source,
+    entry: &mut Entry,
+    snapshot: &Snapshot,
+    now: Instant,
+    next: &mut Option<Instant>,
+    findings: &mut Vec<Finding>,
+) -> Resolved {
+    let keys: Vec<ObjectKey> = source
+        .candidates
+        .iter()
+        .filter_map(|locator| match locator {
+            Locator::Object(key) => Some(key.clone()),
+            Locator::Files(_) | Locator::SystemRoots => None,
+        })
+        .collect();
+    entry.digest = None;
+    entry.last = None;
+    let deleted = *entry.deleted.get_or_insert(now);
+    let over = deleted + GRACE;
+    let serves = match source.when_deleted {
+        WhenDeleted::KeepLast => true,
+        WhenDeleted::Refuse => now < over,
+    };
+    if let Some(good) = entry.good.as_ref().filter(|_| serves) {
+        let message = "it was deleted; its last good content serves";
+        if source.when_deleted == WhenDeleted::Refuse {
+            *next = Some(next.map_or(over, |next| next.min(over)));
+        }
+        findings.push(
+            Finding::on(Severity::Warning, &good.subject, "", "deleted-secret", message)
+                .remedy("create it again, or remove the listener that uses it"),
+        );
+        return Resolved { material: Some(good.material.clone()), state: SourceState::Stale(message.to_owned()) };
+    }
+    entry.good = None;
+    if !source.candidates.is_empty() {
+        findings.push(not_found(source, &keys, snapshot));
+    }
+    Resolved { material: None, state: SourceState::Missing(keys) }
+}
+
+/// Where it was looked for, and where something of that name is.
+fn not_found(source: &Source, keys: &[ObjectKey], snapshot: &Snapshot) -> Finding {
+    let Origin { object, field } = &source.origin;
+    let what: Vec<String> = source
+        .candidates
+        .iter()
+        .map(|locator| match locator {
+            Locator::Object(key) => format!("{} {}/{}", key.kind.to_lowercase(), key.namespace, key.name),
+            Locator::Files(files) => files.iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>().join(" and "),
+            Locator::SystemRoots => "the system's authorities".to_owned(),
+        })
+        .collect();
+    let elsewhere = keys.iter().find_map(|key| {
+        snapshot.of_kind(&key.group, &key.kind).find(|object| object.key.name == key.name && object.key != *key)
+    });
+    let remedy = match elsewhere {
+        Some(found) => format!("there is one of that name in namespace {}: create it in the other", found.key.namespace),
+        None => "create it".to_owned(),
+    };
+    let message = format!("{} not found; its hosts refuse their clients", what.join(" or "));
+    Finding::on(Severity::Error, object, field, "secret-not-found", message).remedy(remedy)
+}
+
+fn content(locator: &Locator, snapshot: &Snapshot, allowed: &[PathBuf]) -> Option<Content> {
+    match locator {
+        Locator::Object(key) => {
+            let object = snapshot.objects.get(key)?;
+            let mut hash = Sha256::new();
+            hash.update(key.to_string());
+            for part in ["data", "stringData", "binaryData", "type"] {
+                hash.update(object.value[part].to_string());
+            }
+            hash.update(object.value["metadata"]["annotations"].to_string());
+            let bytes = Bytes::Secret(secret_bytes(object));
+            Some(Content { subject: key.clone(), digest: hash.finalize().into(), bytes })
+        }
+        Locator::Files(files) => files_content(files, allowed),
+        Locator::SystemRoots => {
+            Some(Content { subject: ObjectKey::core("SystemRoots", "", ""), digest: [0; 32], bytes: Bytes::SystemRoots })
+        }
+    }
+}
+
+/// A Secret's data is base64, a ConfigMap's is text.
+fn secret_bytes(object: &Object) -> Result<SecretBytes, Problem> {
+    let subject = || object.key.clone();
+    let mut data = Vec::new();
+    for (part, encoded) in [("data", object.key.kind == "Secret"), ("stringData", false), ("binaryData", true)] {
+        let Some(fields) = object.value[part].as_object() else { continue };
+        for (name, value) in fields {
+            let field = format!("{part}.{name}");
+            let wrong = |message: &str| Problem { subject: subject(), field: field.clone(), message: message.to_owned() };
+            let text = match value {
+                Value::String(text) => text,
+                Value::Null => continue,
+                _ => return Err(wrong("it is not a text")),
+            };
+            let bytes = if encoded {
+                STANDARD.decode(text.split_whitespace().collect::<String>()).map_err(|_| wrong("it is not base64"))?
+            } else {
+                text.clone().into_bytes()
+            };
+            // As an API server does: `stringData` wins over `data`.
+            data.retain(|(known, _)| known != name);
+            data.push((name.clone(), bytes));
+        }
+    }
+    let annotations = object.value["metadata"]["annotations"].as_object().into_iter().flatten();
+    Ok(SecretBytes {
+        kind: object.key.kind.clone(),
+        namespace: object.key.namespace.clone(),
+        name: object.key.name.clone(),
+        type_name: object.value["type"].as_str().unwrap_or_default().to_owned(),
+        annotations: annotations.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect(),
+        data,
+    })
+}
+
+fn files_content(files: &[(String, String)], allowed: &[PathBuf]) -> Option<Content> {
+    let first = files.first()?;
+    let subject = ObjectKey::core("Files", "", &first.1);
+    let mut hash = Sha256::new();
+    let mut data = Vec::new();
+    let mut problem = None;
+    for (name, path) in files {
+        hash.update(path);
+        match read_allowed(Path::new(path), allowed) {
+            Ok(bytes) => {
+                hash.update(&bytes);
+                data.push((name.clone(), bytes));
+            }
+            Err(FileError::Absent) => return None,
+            Err(FileError::Refused(message)) => {
+                hash.update(&message);
+                problem = Some(Problem { subject: subject.clone(), field: path.clone(), message });
+            }
+        }
+    }
+    let secret = SecretBytes {
+        kind: "Files".to_owned(),
+        namespace: String::new(),
+        name: first.1.clone(),
+        type_name: String::new(),
+        annotations: Vec::new(),
+        data,
+    };
+    let bytes = Bytes::Secret(problem.map_or(Ok(secret), Err));
+    Some(Content { subject, digest: hash.finalize().into(), bytes })
+}
+
+enum FileError {
+    Absent,
+    Refused(String),
+}
+
+/// Objects come from outside: they may name files only where the bootstrap file says so, links followed.
+fn read_allowed(path: &Path, allowed: &[PathBuf]) -> Result<Vec<u8>, FileError> {
+    use std::io::Read;
+    let real = path.canonicalize().map_err(|_| FileError::Absent)?;
+    let inside = allowed.iter().filter_map(|directory| directory.canonicalize().ok()).any(|d| real.starts_with(d));
+    if !inside {
+        return Err(FileError::Refused("it is not below a directory of tls.files in the bootstrap file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(&real).and_then(|file| file.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() as u64 > MOST_FILE_BYTES => {
+            Err(FileError::Refused(format!("it is larger than {MOST_FILE_BYTES} bytes")))
+        }
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(FileError::Refused(error.to_string())),
+    }
+}
+
+fn decode(role: Role, content: &Content, plugins: &[Arc<SecretsPlugin>]) -> Result<Found, Problem> {
+    let secret = match &content.bytes {
+        Bytes::Secret(secret) => secret.as_ref().map_err(Clone::clone)?,
+        Bytes::SystemRoots => return system_roots(role, &content.subject),
+    };
+    let problem = |field: String, message: String| Problem {
+        subject: content.subject.clone(),
+        field: if field.is_empty() { field } else { format!("data.{field}") },
+        message,
+    };
+    for plugin in plugins {
+        let decoded = match role {
+            Role::Credential => plugin.credential(secret).map(|decoded| match decoded {
+                Decoded::Usable(decoded) => {
+                    let key_field = decoded.key_field;
+                    let key = match decoded.key {
+                        DecodedKey::Pkcs1(der) => Key::Pkcs1(der),
+                        DecodedKey::Pkcs8(der) => Key::Pkcs8(der),
+                        DecodedKey::Sec1(der) => Key::Sec1(der),
+                    };
+                    let provider = aws_lc_rs::default_provider();
+                    Some(
+                        Credential::load(&decoded.chain, key, decoded.ocsp_staple, &provider)
+                            .map(|credential| credential_found(credential, content))
+                            .map_err(|error| problem(key_field, with_source(&error))),
+                    )
+                }
+                Decoded::NotMine => None,
+                Decoded::Unusable { field, message } => Some(Err(problem(field, message))),
+            }),
+            Role::Trust => plugin.trust(secret).map(|decoded| match decoded {
+                Decoded::Usable(decoded) => Some(Ok(trust_found(decoded.authorities, decoded.crls, content))),
+                Decoded::NotMine => None,
+                Decoded::Unusable { field, message } => Some(Err(problem(field, message))),
+            }),
+        };
+        match decoded {
+            Ok(Some(result)) => return result,
+            Ok(None) => {}
+            Err(failure) => return Err(problem(String::new(), failure.to_string())),
+        }
+    }
+    Err(problem(String::new(), "no secrets plugin reads a secret of this form".to_owned()))
+}
+
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+fn credential_found(credential: Credential, content: &Content) -> Found {
+    let notes = credential
+        .lints(UnixTime::now())
+        .into_iter()
+        .map(|lint| {
+            let (severity, code, remedy) = match lint {
+                Lint::Expired { .. } => (Severity::Error, "expired-certificate", "renew it"),
+                Lint::NotYetValid { .. } => (Severity::Error, "certificate-not-yet-valid", "check its dates, and this clock"),
+                Lint::ExpiresSoon { .. } => (Severity::Warning, "certificate-expires-soon", "renew it"),
+                Lint::Version1 => (
+                    Severity::Warning,
+                    "version-1-certificate",
+                    "issue it with an extension file that has subjectAltName, which makes it version 3",
+                ),
+                Lint::LeafNotFirst { .. } | Lint::ChainOrder { .. } => {
+                    (Severity::Warning, "certificate-order", "put the leaf first and each issuer after what it issued")
+                }
+            };
+            (severity, code, lint.to_string(), remedy.to_owned())
+        })
+        .collect();
+    let material = Material::Credential(Arc::new(CredentialMaterial { credential, digest: content.digest }));
+    Found { material, subject: content.subject.clone(), notes }
+}
+
+fn trust_found(authorities: Vec<Vec<u8>>, crls: Vec<Vec<u8>>, content: &Content) -> Found {
+    let material = Material::Trust(Arc::new(TrustMaterial {
+        anchors: authorities.into_iter().map(CertificateDer::from).collect(),
+        crls: crls.into_iter().map(CertificateRevocationListDer::from).collect(),
+    }));
+    Found { material, subject: content.subject.clone(), notes: Vec::new() }
+}
+
+fn system_roots(role: Role, subject: &ObjectKey) -> Result<Found, Problem> {
+    let problem =
+        |message: &str| Problem { subject: subject.clone(), field: String::new(), message: message.to_owned() };
+    if role == Role::Credential {
+        return Err(problem("the system's authorities are no credential"));
+    }
+    let roots = rustls_native_certs::load_native_certs();
+    if roots.certs.is_empty() {
+        return Err(problem("this system has no certificate authorities"));
+    }
+    let material = Material::Trust(Arc::new(TrustMaterial { anchors: roots.certs, crls: Vec::new() }));
+    Ok(Found { material, subject: subject.clone(), notes: Vec::new() })
+}
+
+/// Whoever troubleshoots looks for this line first.
+fn tell(found: &Found) {
+    let secret = found.subject.to_string();
+    match &found.material {
+        Material::Credential(material) => {
+            let summary = &material.credential.summary;
+            tracing::info!(
+                secret,
+                subject = summary.subject.as_str(),
+                serial = summary.serial.as_str(),
+                not_after = summary.not_after,
+                "credential loaded"
+            );
+        }
+        Material::Trust(material) => {
+            tracing::info!(secret, authorities = material.anchors.len(), crls = material.crls.len(), "authorities loaded");
+        }
+    }
+}
+
+impl Found {
+    fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.notes.iter().map(|(severity, code, message, remedy)| {
+            Finding::on(*severity, &self.subject, "", code, message.clone()).remedy(remedy.clone())
+        })
+    }
+}

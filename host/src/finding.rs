@@ -1,0 +1,106 @@
+//! What the operator should know: collected everywhere, judged in one place.
+
+use std::fmt;
+
+use crate::object::ObjectKey;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Severity {
+    /// Something asked for is not done.
+    Error,
+    /// It works, but perhaps not as meant.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+impl Severity {
+    /// The word for logs and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+        }
+    }
+}
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// A file, with line and column when they are known.
+    File {
+        /// Its path.
+        path: String,
+        /// Line and column, from 1.
+        at: Option<(usize, usize)>,
+    },
+    /// An object, or a part of it.
+    Object {
+        /// Which one.
+        key: ObjectKey,
+        /// A path such as `spec.servers[0].tls`; empty for the whole.
+        field: String,
+    },
+    /// A plugin, by its bootstrap name.
+    Plugin(String),
+    /// A socket.
+    Socket(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, at: None } => f.write_str(path),
+            Self::File { path, at: Some((line, column)) } => write!(f, "{path}:{line}:{column}"),
+            Self::Object { key, field } if field.is_empty() => write!(f, "{key}"),
+            Self::Object { key, field } => write!(f, "{key} {field}"),
+            Self::Plugin(name) => write!(f, "plugin {name}"),
+            Self::Socket(address) => write!(f, "socket {address}"),
+        }
+    }
+}
+
+/// One thing the operator should know.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about.
+    pub subject: Subject,
+    /// A stable kebab-case word.
+    pub code: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do; may be empty.
+    pub remedy: String,
+}
+
+impl Finding {
+    /// A finding without a remedy.
+    pub fn new(severity: Severity, subject: Subject, code: &str, message: impl Into<String>) -> Self {
+        Self { severity, subject, code: code.to_owned(), message: message.into(), remedy: String::new() }
+    }
+
+    /// A finding about an object's field.
+    pub fn on(severity: Severity, key: &ObjectKey, field: &str, code: &str, message: impl Into<String>) -> Self {
+        let subject = Subject::Object { key: key.clone(), field: field.to_owned() };
+        Self::new(severity, subject, code, message)
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.message)?;
+        if self.remedy.is_empty() { Ok(()) } else { write!(f, " ({})", self.remedy) }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the gateway serves at one moment. Immutable: a change makes a new one, and whatever did not change is carried
+//! over by reference.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::host_pattern::{HostIndex, HostPattern};
+use crate::model::{Input, Misdirected, Route};
+use crate::tls::TlsListener;
+use crate::upstream::Cluster;
+
+/// What the gateway serves at one moment.
+#[derive(Debug, Default)]
+pub struct Generation {
+    /// Counts up.
+    pub number: u64,
+    /// By address; each is bound.
+    pub sockets: BTreeMap<SocketAddr, Arc<Socket>>,
+    /// One for each route plugin, in the bootstrap file's order.
+    pub parts: Vec<Arc<Part>>,
+}
+
+/// One plugin's routes and clusters.
+#[derive(Debug)]
+pub struct Part {
+    /// The plugin's bootstrap name.
+    pub plugin: Arc<str>,
+    /// What its router answers with.
+    pub routes: Vec<Arc<Route>>,
+    /// Where these lead.
+    pub clusters: Vec<Arc<Cluster>>,
+}
+
+/// One address that clients connect to.
+#[derive(Debug)]
+pub struct Socket {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether clients speak TLS on it.
+    pub secure: bool,
+    /// Which names lead to which listener.
+    pub hosts: HostIndex<usize>,
+    /// The listeners, of all plugins.
+    pub listeners: Vec<Arc<Listener>>,
+    /// What is shown to clients whose SNI no listener claims.
+    pub default_tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// What is served under some names of a socket.
+#[derive(Debug)]
+pub struct Listener {
+    /// Plugin and name; stable across generations.
+    pub name: Arc<str>,
+    /// Index of its plugin.
+    pub plugin: usize,
+    /// Its index in the plugin's translation.
+    pub number: u32,
+    /// The names it claims.
+    pub hosts: Vec<HostPattern>,
+    /// What to do with an authority of another listener.
+    pub misdirected: Misdirected,
+    /// What its router reads.
+    pub inputs: Vec<Input>,
+    /// Its TLS, on a secure socket.
+    pub tls: Option<Arc<TlsListener>>,
+    /// Why it refuses its clients.
+    pub refused: Option<String>,
+}
+
+impl Socket {
+    /// The listener for a name, in lower case without port and trailing dot.
+    #[must_use]
+    pub fn find(&self, host: &str) -> Option<&Arc<Listener>> {
+        self.hosts.find(host).map(|index| &self.listeners[index])
+    }
+
+    /// The listener for a TLS client that sends no name.
+    #[must_use]
+    pub fn nameless(&self) -> Option<&Arc<Listener>> {
+        self.hosts.nameless().map(|index| &self.listeners[index])
+    }
+
+    /// The names that are claimed here, for logs.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let names: Vec<String> =
+            self.listeners.iter().flat_map(|listener| &listener.hosts).map(ToString::to_string).collect();
+        names.join(", ")
+    }
+}

@@ -1,0 +1,32 @@
+//! From a request's head to its response: normalise, choose the listener, ask the router, execute the action.
+
+mod access_log;
+mod apply;
+mod body;
+mod forwarded;
+mod head;
+mod respond;
+mod serve;
+mod target;
+
+pub use apply::{location, rewritten};
+pub use body::RequestBody;
+pub(crate) use forwarded::is_trusted;
+pub use head::{Head, HeadError, normalise_host};
+pub use respond::Reason;
+pub use serve::serve;
+pub use target::{Misdirection, choose};
+
+use hyper::rt::Executor;
+
+/// Runs hyper's tasks on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LocalExecutor;
+
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}

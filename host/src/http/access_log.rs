@@ -1,0 +1,103 @@
+//! One line a request, written when its response is over.
+
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Method, Version};
+use tokio::time::Instant;
+
+use super::body::BodyWatch;
+use super::respond::Reason;
+use crate::worker::InFlight;
+
+/// What is known of a request so far. Dropping it writes the line.
+pub(super) struct Entry {
+    pub(super) started: Instant,
+    pub(super) method: Method,
+    pub(super) version: Version,
+    pub(super) authority: String,
+    pub(super) path: String,
+    pub(super) client: IpAddr,
+    pub(super) sni: Option<Rc<str>>,
+    pub(super) request_id: String,
+    pub(super) listener: Option<Arc<str>>,
+    pub(super) route: Option<Arc<crate::model::Route>>,
+    pub(super) cluster: Option<Arc<str>>,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) status: u16,
+    pub(super) reason: Option<Reason>,
+    pub(super) detail: Option<String>,
+    pub(super) body: BodyWatch,
+    pub(super) sent: u64,
+    pub(super) end: End,
+    pub(super) _in_flight: InFlight,
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client did not take all of it.
+    ClientGone,
+    /// It came to its end.
+    Complete,
+    /// The endpoint broke off, or a time was over.
+    Broken,
+}
+
+impl Entry {
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    pub(super) fn complete(&mut self) {
+        if self.end != End::Broken {
+            self.end = End::Complete;
+        }
+    }
+
+    pub(super) fn broke(&mut self, error: &(dyn Error + 'static)) {
+        self.end = End::Broken;
+        self.detail = Some(error.to_string());
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let reason = match (self.reason, self.end) {
+            (Some(reason), _) => reason.name(),
+            (None, End::Complete) => "ok",
+            (None, End::Broken) => "response-broken",
+            (None, End::ClientGone) => "client-gone",
+        };
+        tracing::info!(
+            target: "access",
+            method = self.method.as_str(),
+            authority = self.authority.as_str(),
+            path = self.path.as_str(),
+            protocol = protocol(self.version),
+            status = self.status,
+            reason,
+            detail = self.detail.as_deref(),
+            listener = self.listener.as_deref(),
+            route = self.route.as_ref().map(|route| route.name.as_str()),
+            cluster = self.cluster.as_deref(),
+            endpoint = self.endpoint.map(|endpoint| endpoint.to_string()),
+            sni = self.sni.as_deref(),
+            client = self.client.to_string(),
+            request_id = self.request_id.as_str(),
+            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            bytes_received = self.body.bytes(),
+            bytes_sent = self.sent,
+        );
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_11 => "HTTP/1.1",
+        _ => "HTTP/1.0",
+    }
+}

@@ -1,0 +1,233 @@
+//! Bodies on their way through: streamed, bounded in time and size, never buffered.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::access_log::Entry;
+use super::forwarded;
+use crate::upstream::UpstreamBody;
+
+/// What a body can fail with.
+pub(super) type BodyError = Box<dyn Error + Send + Sync>;
+
+/// A limit that a body met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BodyLimit {
+    /// No piece came for too long.
+    #[error("no piece of the body came for {0:?}")]
+    Stalled(Duration),
+    /// It is longer than its route allows.
+    #[error("the body is longer than the {0} bytes that its route allows")]
+    TooLarge(u64),
+    /// The time of the whole exchange is over.
+    #[error("the exchange took longer than its route allows")]
+    Overdue,
+}
+
+/// What became of a request's body, seen from outside while the request is on its way.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BodyWatch(Rc<WatchCells>);
+
+#[derive(Debug, Default)]
+struct WatchCells {
+    bytes: Cell<u64>,
+    limit: Cell<Option<BodyLimit>>,
+}
+
+impl BodyWatch {
+    /// Bytes that came.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.bytes.get()
+    }
+
+    /// The limit that the body met.
+    pub(super) fn limit(&self) -> Option<BodyLimit> {
+        self.0.limit.get()
+    }
+}
+
+/// Between two pieces; the timer exists only while the body is waited for.
+struct Patience {
+    most: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn new(most: Duration) -> Self {
+        Self { most, timer: None }
+    }
+
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let most = self.most;
+        self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(most))).as_mut().poll(context).is_ready()
+    }
+
+    fn renew(&mut self) {
+        if let Some(timer) = &mut self.timer {
+            timer.as_mut().reset(Instant::now() + self.most);
+        }
+    }
+}
+
+/// The body of a request as an endpoint gets it.
+pub struct RequestBody {
+    inner: Option<Streamed>,
+}
+
+struct Streamed {
+    body: Incoming,
+    watch: BodyWatch,
+    most: Option<u64>,
+    patience: Patience,
+    trusted: bool,
+}
+
+impl RequestBody {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { inner: None }
+    }
+
+    pub(super) fn new(body: Incoming, most: Option<u64>, stall: Duration, trusted: bool) -> (Self, BodyWatch) {
+        let watch = BodyWatch::default();
+        if body.is_end_stream() {
+            return (Self::empty(), watch);
+        }
+        let inner = Streamed { body, watch: watch.clone(), most, patience: Patience::new(stall), trusted };
+        (Self { inner: Some(inner) }, watch)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(this) = &mut self.get_mut().inner else { return Poll::Ready(None) };
+        let fail = |watch: &BodyWatch, limit: BodyLimit| {
+            watch.0.limit.set(Some(limit));
+            Poll::Ready(Some(Err(limit.into())))
+        };
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Pending if this.patience.is_over(context) => fail(&this.watch, BodyLimit::Stalled(this.patience.most)),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                this.patience.renew();
+                let frame = match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        forwarded::remove_claims(&mut trailers, this.trusted);
+                        Frame::trailers(trailers)
+                    }
+                    Err(frame) => frame,
+                };
+                let bytes = this.watch.bytes() + frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.watch.0.bytes.set(bytes);
+                match this.most {
+                    Some(most) if bytes > most => fail(&this.watch, BodyLimit::TooLarge(most)),
+                    _ => Poll::Ready(Some(Ok(frame))),
+                }
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(|inner| inner.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), |inner| inner.body.size_hint())
+    }
+}
+
+impl std::fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestBody").field("empty", &self.inner.is_none()).finish_non_exhaustive()
+    }
+}
+
+/// The body of a response as the client gets it. The access log's line is written when it ends.
+pub struct ResponseBody {
+    kind: Kind,
+    entry: Entry,
+}
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Streamed { body: UpstreamBody, patience: Patience, deadline: Option<Pin<Box<Sleep>>> },
+}
+
+impl ResponseBody {
+    /// The gateway's own.
+    pub(super) fn whole(bytes: Bytes, entry: Entry) -> Self {
+        Self { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), entry }
+    }
+
+    /// An endpoint's.
+    pub(super) fn streamed(body: UpstreamBody, stall: Duration, deadline: Option<Instant>, entry: Entry) -> Self {
+        let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+        Self { kind: Kind::Streamed { body, patience: Patience::new(stall), deadline }, entry }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = match &mut this.kind {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Streamed { body, patience, deadline } => {
+                let late = |limit: BodyLimit| Poll::Ready(Some(Err(BodyError::from(limit))));
+                match Pin::new(body).poll_frame(context) {
+                    Poll::Pending if deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) => {
+                        late(BodyLimit::Overdue)
+                    }
+                    Poll::Pending if patience.is_over(context) => late(BodyLimit::Stalled(patience.most)),
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(frame) => {
+                        patience.renew();
+                        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+                    }
+                }
+            }
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.entry.sent(frame.data_ref().map_or(0, Bytes::len));
+                if this.is_end_stream() {
+                    this.entry.complete();
+                }
+            }
+            Poll::Ready(Some(Err(error))) => this.entry.broke(error.as_ref()),
+            Poll::Ready(None) => this.entry.complete(),
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Streamed { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Streamed { body, .. } => body.size_hint(),
+        }
+    }
+}

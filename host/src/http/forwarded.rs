@@ -1,0 +1,181 @@
+//! What a request tells a backend about where it comes from. Such headers are taken from trusted proxies only; from
+//! everybody else they are dropped, in every spelling that a backend might take for them, and in trailers too.
+
+use std::net::IpAddr;
+
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+
+use crate::bootstrap::Trust;
+
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHENTICATE: HeaderName = HeaderName::from_static("proxy-authenticate");
+const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
+
+/// What only a proxy may say.
+const PROXY_SAYS: [&str; 14] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-server",
+    "x-forwarded-prefix",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "x-request-id",
+    "x-envoy-external-address",
+];
+/// What nobody but this gateway may say, trusted or not: it vouches for a handshake that happened here.
+const GATEWAY_SAYS: [&str; 6] = [
+    "x-forwarded-client-cert",
+    "x-ssl-client-cert",
+    "x-ssl-client-verify",
+    "x-client-cert",
+    "ssl-client-cert",
+    "client-cert",
+];
+
+/// Removes what concerns only the connection that a message came on (RFC 9110 §7.6.1), named or nominated.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, keep_trailers: bool) {
+    let nominated: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .collect();
+    let wants_trailers = keep_trailers
+        && headers.get_all(TE).iter().any(|line| {
+            line.to_str().is_ok_and(|line| line.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+        });
+    for name in nominated {
+        headers.remove(name);
+    }
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Drops what the peer may not say.
+pub(super) fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
+    let claims: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name.as_str(), trusted)).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+/// Backends that turn headers into variables read `-` and `_` alike.
+fn is_claim(name: &str, trusted: bool) -> bool {
+    let may_be_claim = |byte: Option<&u8>| matches!(byte, Some(b'x' | b'f' | b't' | b's' | b'c'));
+    if !may_be_claim(name.as_bytes().first()) {
+        return false;
+    }
+    let same = |claim: &&str| {
+        claim.len() == name.len() && claim.bytes().zip(name.bytes()).all(|(c, n)| c == n || (c == b'-' && n == b'_'))
+    };
+    GATEWAY_SAYS.iter().any(|claim| same(&claim)) || (!trusted && PROXY_SAYS.iter().any(|claim| same(&claim)))
+}
+
+/// Whether the peer is a proxy whose word counts.
+pub(crate) fn is_trusted(trust: &Trust, peer: IpAddr) -> bool {
+    trust.proxies.iter().any(|network| network.contains(&peer))
+}
+
+/// Says where the request comes from; what a trusted proxy said stays in front.
+pub(super) fn add_claims(headers: &mut HeaderMap, peer: IpAddr, secure: bool, request_id: &str) {
+    let peer = peer.to_string();
+    let mut hops = Vec::new();
+    for line in headers.get_all(FORWARDED_FOR) {
+        hops.extend_from_slice(line.as_bytes());
+        hops.push(b',');
+    }
+    hops.extend_from_slice(peer.as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&hops) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if secure { "https" } else { "http" }));
+    }
+    if !headers.contains_key(REQUEST_ID)
+        && let Ok(value) = HeaderValue::from_str(request_id)
+    {
+        headers.insert(REQUEST_ID, value);
+    }
+}
+
+/// A name for a request that no other has (a random UUID, RFC 9562 §5.4).
+pub(super) fn new_request_id() -> String {
+    let random = (fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{random:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn untrusted_peers_cannot_speak_for_others() {
+        let lines = [
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x_forwarded_for", "1.2.3.4"),
+            ("x-forwarded-client-cert", "By=me"),
+            ("x_forwarded_client_cert", "By=me"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-custom", "stays"),
+        ];
+        let mut untrusted = headers(&lines);
+        remove_claims(&mut untrusted, false);
+        assert_eq!(untrusted.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-custom"]);
+        let mut trusted = headers(&lines);
+        remove_claims(&mut trusted, true);
+        assert!(trusted.contains_key("x-forwarded-for") && !trusted.contains_key("x-forwarded-client-cert"));
+        add_claims(&mut trusted, [10, 0, 0, 1].into(), true, "id");
+        assert_eq!(trusted["x-forwarded-for"], "1.2.3.4,10.0.0.1");
+    }
+
+    #[test]
+    fn a_nominated_header_cannot_take_the_gateways_own_with_it() {
+        let mut headers = headers(&[("connection", "x-forwarded-for, close, te"), ("te", "trailers"), ("upgrade", "h2c")]);
+        remove_hop_by_hop(&mut headers, false);
+        add_claims(&mut headers, [10, 0, 0, 1].into(), false, "id");
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
+        assert!(!headers.contains_key("connection") && !headers.contains_key("upgrade") && !headers.contains_key("te"));
+    }
+
+    #[test]
+    fn request_ids_are_uuids_of_version_4() {
+        let id = new_request_id();
+        assert_eq!((id.len(), &id[14..15]), (36, "4"));
+        assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
+        assert_ne!(id, new_request_id());
+    }
+}

@@ -1,0 +1,375 @@
+//! One request, from its head to its response.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::access_log::{End, Entry};
+use super::apply::{Facts, location, rewritten};
+use super::body::{BodyLimit, BodyWatch, RequestBody, ResponseBody};
+use super::head::Head;
+use super::respond::{Reason, grpc_response, is_grpc};
+use super::target::{Misdirection, choose};
+use super::{apply, forwarded};
+use crate::generation::Listener;
+use crate::model::{Action, Destination, Forward, Input, Response as OwnResponse, Route};
+use crate::plugin;
+use crate::upstream::{self, Cluster, SendError, UpstreamBody};
+use crate::worker::{Connection, RouteError};
+
+/// What a request is answered with, before its body is joined with its log entry.
+enum Answer {
+    Own(Response<Bytes>),
+    Upstream { response: Response<UpstreamBody>, stall: Duration, deadline: Option<Instant> },
+}
+
+/// Why the gateway refuses, and more about it for the log.
+struct Refusal {
+    reason: Reason,
+    detail: Option<String>,
+}
+
+impl Refusal {
+    fn because(reason: Reason, detail: impl ToString) -> Self {
+        Self { reason, detail: Some(detail.to_string()) }
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, detail: None }
+    }
+}
+
+/// Serves one request.
+pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let (parts, body) = request.into_parts();
+    let version = parts.version;
+    let grpc = is_grpc(&parts.headers);
+    let mut entry = first_entry(&connection, &parts);
+    let answer = exchange(&connection, parts, body, &mut entry, grpc).await.unwrap_or_else(|refusal| {
+        entry.reason = Some(refusal.reason);
+        entry.detail = refusal.detail;
+        Answer::Own(refusal.reason.response(grpc))
+    });
+    let mut response = match answer {
+        Answer::Own(response) => {
+            entry.status = response.status().as_u16();
+            response.map(|bytes| ResponseBody::whole(bytes, entry))
+        }
+        Answer::Upstream { response, stall, deadline } => {
+            entry.status = response.status().as_u16();
+            response.map(|body| ResponseBody::streamed(body, stall, deadline, entry))
+        }
+    };
+    if connection.is_closing() && version < Version::HTTP_2 {
+        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
+    let trusted = connection.is_trusted();
+    let given = parts.headers.get(forwarded::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|_| trusted);
+    Entry {
+        started: Instant::now(),
+        method: parts.method.clone(),
+        version: parts.version,
+        authority: String::new(),
+        path: parts.uri.path().to_owned(),
+        client: connection.peer.ip(),
+        sni: connection.sni(),
+        request_id: given.map_or_else(forwarded::new_request_id, str::to_owned),
+        listener: None,
+        route: None,
+        cluster: None,
+        endpoint: None,
+        status: 0,
+        reason: None,
+        detail: None,
+        body: BodyWatch::default(),
+        sent: 0,
+        end: End::ClientGone,
+        _in_flight: connection.begin(),
+    }
+}
+
+async fn exchange(
+    connection: &Connection,
+    parts: Parts,
+    body: Incoming,
+    entry: &mut Entry,
+    grpc: bool,
+) -> Result<Answer, Refusal> {
+    let limits = &connection.limits;
+    let head = Head::new(&parts, limits.path_bytes, limits.header_count)
+        .map_err(|error| Refusal::because(error.reason(), error))?;
+    entry.authority.clone_from(&head.authority);
+    entry.path.clone_from(&head.path);
+    let (route, target) = decide(connection, &parts, &head, entry)?;
+    let facts_id = entry.request_id.clone();
+    let sni = connection.sni();
+    let method = parts.method.clone();
+    let facts = Facts {
+        client: connection.peer.ip(),
+        sni: sni.as_deref(),
+        request_id: &facts_id,
+        method: method.as_str(),
+        head: &head,
+    };
+    match &route.action {
+        Action::Respond(response) => Ok(Answer::Own(own_response(response, &route, &facts, grpc))),
+        Action::Redirect(redirect) => {
+            let place = location(redirect, &head, connection.is_secure());
+            let place = HeaderValue::try_from(place).map_err(|e| Refusal::because(Reason::RouteRefused, e))?;
+            let mut response = Response::new(Bytes::new());
+            *response.status_mut() = redirect.status;
+            response.headers_mut().insert(LOCATION, place);
+            facts.change(response.headers_mut(), &route.headers.response);
+            Ok(Answer::Own(response))
+        }
+        Action::Refused(why) => Err(Refusal::because(Reason::RouteRefused, why)),
+        Action::Forward(forward) => {
+            let Some((index, cluster)) = target else { return Err(Reason::RouteRefused.into()) };
+            match (&forward.targets[index].to, cluster) {
+                (Destination::Respond(response), _) => {
+                    Ok(Answer::Own(own_response(response, &route, &facts, grpc)))
+                }
+                (Destination::Cluster(_), None) => Err(Reason::RouteRefused.into()),
+                (Destination::Cluster(_), Some(cluster)) => {
+                    let way = Way { route: &route, forward, index, cluster: &cluster };
+                    send(connection, way, &facts, parts, body, entry).await
+                }
+            }
+        }
+    }
+}
+
+/// The route and, when it forwards, the target and its cluster. The generation is let go of with the return.
+type Decision = (Arc<Route>, Option<(usize, Option<Arc<Cluster>>)>);
+
+fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry) -> Result<Decision, Refusal> {
+    let generation = connection.worker.generation();
+    let outlived = || {
+        connection.close();
+        Refusal::because(Reason::Misdirected, "the connection's listener is gone or would not accept it any more")
+    };
+    let socket = generation.sockets.get(&connection.socket).filter(|socket| socket.secure == connection.is_secure());
+    let socket = socket.ok_or_else(outlived)?;
+    let listener = choose(socket, connection.handshake.as_ref(), &head.host).map_err(|why| match why {
+        Misdirection::Nobody => Refusal::because(Reason::NoRoute, "no listener claims the authority"),
+        Misdirection::Other => Refusal::because(Reason::Misdirected, "the authority belongs to another listener"),
+        Misdirection::Outlived => outlived(),
+    })?;
+    entry.listener = Some(Arc::clone(&listener.name));
+    if let Some(why) = &listener.refused {
+        return Err(Refusal::because(Reason::ListenerRefused, why));
+    }
+    let index = ask(connection, listener, parts, head)?;
+    let part = &generation.parts[listener.plugin];
+    let Some(index) = index else { return Err(Refusal::because(Reason::NoRoute, "no rule matches")) };
+    let route = part.routes.get(index as usize).cloned().ok_or_else(|| {
+        Refusal::because(Reason::PluginFailed, format!("the plugin chose route {index} of {}", part.routes.len()))
+    })?;
+    entry.route = Some(Arc::clone(&route));
+    let target = match &route.action {
+        Action::Forward(forward) => {
+            let index = pick(forward);
+            let cluster = match forward.targets[index].to {
+                Destination::Cluster(cluster) => part.clusters.get(cluster).cloned(),
+                Destination::Respond(_) => None,
+            };
+            Some((index, cluster))
+        }
+        _ => None,
+    };
+    Ok((route, target))
+}
+
+/// Asks the plugin.
+fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head) -> Result<Option<u32>, Refusal> {
+    let client = connection.peer.ip().to_string();
+    let gathered: Vec<Option<Cow<'_, [u8]>>> = listener
+        .inputs
+        .iter()
+        .map(|input| match input {
+            Input::Method => Some(Cow::Borrowed(parts.method.as_str().as_bytes())),
+            Input::Scheme => Some(Cow::Borrowed(if connection.is_secure() { &b"https"[..] } else { b"http" })),
+            Input::Authority => Some(Cow::Borrowed(head.authority.as_bytes())),
+            Input::Query => head.query.as_ref().map(|query| Cow::Borrowed(query.as_bytes())),
+            Input::SourceIp => Some(Cow::Borrowed(client.as_bytes())),
+            Input::Header(name) => header_value(&parts.headers, name),
+        })
+        .collect();
+    let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
+    let asked = plugin::Head { listener: listener.number, host: &head.host, path: &head.path, inputs: &inputs };
+    connection.worker.route(listener.plugin, asked).map_err(|error| match error {
+        RouteError::Failed(failure) => Refusal::because(Reason::PluginFailed, failure),
+        RouteError::Unavailable(why) => Refusal::because(Reason::PluginFailed, why),
+    })
+}
+
+/// Several lines of one header are one value (RFC 9110 §5.2; cookies: RFC 9113 §8.2.3).
+fn header_value<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<Cow<'h, [u8]>> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    let mut value = Cow::Borrowed(first.as_bytes());
+    let separator: &[u8] = if *name == COOKIE { b"; " } else { b"," };
+    for line in lines {
+        let joined = value.to_mut();
+        joined.extend_from_slice(separator);
+        joined.extend_from_slice(line.as_bytes());
+    }
+    Some(value)
+}
+
+/// A target by weight.
+fn pick(forward: &Forward) -> usize {
+    if forward.targets.len() == 1 {
+        return 0;
+    }
+    let mut left = fastrand::u64(..forward.total);
+    forward
+        .targets
+        .iter()
+        .position(|target| {
+            let here = left < u64::from(target.weight);
+            left = left.saturating_sub(u64::from(target.weight));
+            here
+        })
+        .unwrap_or(0)
+}
+
+fn own_response(response: &OwnResponse, route: &Route, facts: &Facts<'_>, grpc: bool) -> Response<Bytes> {
+    let mut answer = match response.grpc_status {
+        Some(status) if grpc => grpc_response(status, ""),
+        _ => {
+            let mut answer = Response::new(response.body.clone());
+            *answer.status_mut() = response.status;
+            answer
+        }
+    };
+    for (name, template) in &response.headers {
+        if let Some(value) = facts.fill(template) {
+            answer.headers_mut().append(name, value);
+        }
+    }
+    facts.change(answer.headers_mut(), &route.headers.response);
+    answer
+}
+
+/// Which way a request goes.
+struct Way<'r> {
+    route: &'r Route,
+    forward: &'r Forward,
+    index: usize,
+    cluster: &'r Cluster,
+}
+
+async fn send(
+    connection: &Connection,
+    way: Way<'_>,
+    facts: &Facts<'_>,
+    mut parts: Parts,
+    body: Incoming,
+    entry: &mut Entry,
+) -> Result<Answer, Refusal> {
+    let Way { route, forward, index, cluster } = way;
+    let limits = &connection.limits;
+    entry.cluster = Some(Arc::clone(&cluster.name));
+    if let Some(why) = &cluster.refused {
+        return Err(Refusal::because(Reason::ClusterRefused, why));
+    }
+    if let Some(most) = route.max_request_body
+        && content_length(&parts.headers).is_some_and(|length| length > most)
+    {
+        return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most)));
+    }
+    prepare(connection, &way, facts, &mut parts)?;
+    let client = parts.version;
+    let stall = forward.idle_timeout.unwrap_or(limits.body_timeout);
+    let (body, watch) = RequestBody::new(body, route.max_request_body, stall, connection.is_trusted());
+    entry.body = watch.clone();
+    let request = Request::from_parts(parts, body);
+    let deadline = forward.timeout.map(|timeout| entry.started + timeout);
+    let sending = upstream::send(&connection.worker.pool, cluster, forward.retry, client, request);
+    let sent = match deadline {
+        Some(deadline) => timeout_at(deadline, sending)
+            .await
+            .map_err(|_| Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue))?,
+        None => sending.await,
+    };
+    let exchange = sent.map_err(|error| {
+        if let SendError::Connect { endpoint, .. } | SendError::Broken { endpoint, .. } = &error {
+            entry.endpoint = Some(*endpoint);
+        }
+        refusal(&error, &watch)
+    })?;
+    entry.endpoint = Some(exchange.endpoint);
+    let mut response = exchange.response;
+    // Nothing was upgraded, so nothing can switch.
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Refusal::because(Reason::UpstreamProtocol, "the endpoint switched protocols unasked"));
+    }
+    let headers = response.headers_mut();
+    forwarded::remove_hop_by_hop(headers, false);
+    facts.change(headers, &route.headers.response);
+    facts.change(headers, &forward.targets[index].headers.response);
+    Ok(Answer::Upstream { response, stall: forward.idle_timeout.unwrap_or(limits.response_timeout), deadline })
+}
+
+/// The head as the endpoint shall see it.
+fn prepare(connection: &Connection, way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Refusal> {
+    let target = &way.forward.targets[way.index];
+    let path = rewritten(&facts.head.path, way.forward.path.as_ref());
+    let path = Head::path_and_query(&path, facts.head.query.as_deref())
+        .ok_or_else(|| Refusal::because(Reason::RouteRefused, "the rewritten path is not valid"))?;
+    parts.uri = Uri::from(path);
+    let headers = &mut parts.headers;
+    // The gateway answers `100-continue` itself, as soon as it reads the body.
+    headers.remove(EXPECT);
+    forwarded::remove_hop_by_hop(headers, true);
+    forwarded::remove_claims(headers, connection.is_trusted());
+    forwarded::add_claims(headers, connection.peer.ip(), connection.is_secure(), facts.request_id);
+    join_cookies(headers);
+    facts.change(headers, &way.route.headers.request);
+    facts.change(headers, &target.headers.request);
+    let host = match target.host.as_ref().or(way.forward.host.as_ref()) {
+        Some(host) => host.clone(),
+        None => HeaderValue::try_from(&facts.head.authority).map_err(|e| Refusal::because(Reason::BadRequest, e))?,
+    };
+    headers.insert(HOST, host);
+    Ok(())
+}
+
+/// RFC 9113 §8.2.3: crumbs of an HTTP/2 client are one line again for others.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some()
+        && let Some(joined) = header_value(headers, &COOKIE).and_then(|value| HeaderValue::from_bytes(&value).ok())
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn refusal(error: &SendError, watch: &BodyWatch) -> Refusal {
+    let reason = match (watch.limit(), error) {
+        (Some(BodyLimit::Stalled(_)), _) => Reason::RequestTimeout,
+        (Some(BodyLimit::TooLarge(_)), _) => Reason::BodyTooLarge,
+        (_, SendError::NoEndpoint(_)) => Reason::NoEndpoint,
+        (_, SendError::Connect { .. }) => Reason::ConnectFailed,
+        (_, SendError::Broken { .. }) => Reason::UpstreamReset,
+    };
+    Refusal::because(reason, apply::chain(error))
+}

@@ -1,0 +1,306 @@
+//! What a configuration means, as the host executes it: a plugin's translation, checked and compiled once.
+//!
+//! Nothing here knows of Istio, the Gateway API or wasmtime. A value of these types can be executed as it is; what a
+//! plugin said and this host cannot do stands in `refused` and is answered, never ignored.
+
+mod action;
+mod path;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+pub use action::{
+    Action, Destination, Forward, HeaderOp, HeaderOps, Piece, Redirect, RedirectPort, Response, Retry, Route, Target, Template,
+    Variable,
+};
+pub use path::PathRewrite;
+
+use crate::finding::Finding;
+pub use crate::host_pattern::HostPattern;
+use crate::object::ObjectKey;
+
+/// Who said something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The object.
+    pub object: ObjectKey,
+    /// The place in it.
+    pub field: String,
+}
+
+/// A plugin's translation.
+#[derive(Debug)]
+pub struct Translation {
+    /// Where traffic enters.
+    pub bindings: Vec<Binding>,
+    /// What is served there.
+    pub listeners: Vec<Listener>,
+    /// Secrets by reference.
+    pub sources: Vec<Source>,
+    /// Where requests go.
+    pub clusters: Vec<Cluster>,
+    /// What is done with requests.
+    pub routes: Vec<Arc<Route>>,
+    /// What the operator should know.
+    pub findings: Vec<Finding>,
+    /// For the plugin's own router.
+    pub table: Arc<[u8]>,
+    /// Routes that answer 500 because this host cannot do them, and why.
+    pub refused_routes: Vec<(u32, String)>,
+    /// Clusters that answer 503 because this host cannot do them, and why.
+    pub refused_clusters: Vec<(u32, String)>,
+}
+
+/// Where traffic enters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Who says so.
+    pub origin: Origin,
+    /// Which address.
+    pub address: Address,
+}
+
+/// An address as an object asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// The gateway's own.
+    Shared,
+    /// One of these, or any when empty.
+    Dedicated(Vec<String>),
+    /// This one.
+    Ip(IpAddr),
+    /// A socket in the file system.
+    Unix(String),
+}
+
+/// One claim on traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Stable and unique within its plugin.
+    pub name: String,
+    /// Who says so.
+    pub origin: Origin,
+    /// Index of its binding.
+    pub binding: usize,
+    /// As the object says it.
+    pub port: u16,
+    /// How bytes become requests.
+    pub protocol: Protocol,
+    /// The names it claims.
+    pub hosts: Vec<HostPattern>,
+    /// What to do with an authority of another listener.
+    pub misdirected: Misdirected,
+    /// What the router reads.
+    pub inputs: Vec<Input>,
+    /// Why this host cannot serve it; it then keeps its claim and refuses.
+    pub refused: Option<String>,
+}
+
+/// How bytes become requests.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Protocol {
+    /// In the clear.
+    Http,
+    /// After a TLS handshake.
+    Https(Termination),
+    /// Something this host does not serve, by name; whether it begins with a TLS handshake.
+    Unsupported {
+        /// The word for messages.
+        name: &'static str,
+        /// Whether clients speak TLS on it.
+        tls: bool,
+    },
+}
+
+/// What happens when the authority is another listener's than the one the SNI chose (decision 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdirected {
+    /// 421.
+    Refuse,
+    /// Served there, if the certificate shown covers it and client verification is equal; else 421.
+    Follow,
+}
+
+/// One thing that a router reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The method.
+    Method,
+    /// `http` or `https`, as the client reached us.
+    Scheme,
+    /// The authority as sent.
+    Authority,
+    /// The query without `?`.
+    Query,
+    /// The client's address.
+    SourceIp,
+    /// A header, several lines joined.
+    Header(HeaderName),
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Termination {
+    /// Sources of certificates.
+    pub credentials: Vec<usize>,
+    /// Whether and how clients are verified.
+    pub client: Option<ClientPolicy>,
+    /// Protocol versions.
+    pub versions: TlsVersions,
+    /// IANA names; empty for the host's own.
+    pub cipher_suites: Vec<String>,
+    /// Application protocols, in order of preference.
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// Protocol versions that a listener takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    Both,
+    /// 1.2 alone.
+    Only12,
+    /// 1.3 alone.
+    Only13,
+}
+
+/// How clients are verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientPolicy {
+    /// Sources of authorities, united.
+    pub trust: Vec<usize>,
+    /// A client without a certificate is served.
+    pub accept_missing: bool,
+    /// A client whose certificate does not verify is served.
+    pub accept_untrusted: bool,
+    /// Any of these names must be in the certificate; empty for no such check.
+    pub names: Vec<String>,
+    /// Any of these must be met; empty for no such check.
+    pub pins: Vec<Pin>,
+    /// Longest chain.
+    pub max_depth: Option<u8>,
+}
+
+/// A digest that a client's certificate must meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pin {
+    /// SHA-256 of the certificate.
+    Certificate([u8; 32]),
+    /// SHA-256 of its public key.
+    Spki([u8; 32]),
+}
+
+/// A secret by reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Who says so.
+    pub origin: Origin,
+    /// What it is read as.
+    pub role: Role,
+    /// The first that exists is used, alone.
+    pub candidates: Vec<Locator>,
+    /// What a deletion means.
+    pub when_deleted: WhenDeleted,
+}
+
+/// What a secret is read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A certificate chain and its key.
+    Credential,
+    /// Certificate authorities.
+    Trust,
+}
+
+/// Where a secret is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Locator {
+    /// In an object.
+    Object(ObjectKey),
+    /// In files: data key and path.
+    Files(Vec<(String, String)>),
+    /// The operating system's authorities.
+    SystemRoots,
+}
+
+/// What a deletion means (decision 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenDeleted {
+    /// The last good content stays.
+    KeepLast,
+    /// After a grace it is gone.
+    Refuse,
+}
+
+/// Where requests go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cluster {
+    /// For logs and metrics.
+    pub name: String,
+    /// Who says so.
+    pub origin: Origin,
+    /// Its members.
+    pub endpoints: Endpoints,
+    /// What they speak.
+    pub protocol: UpstreamProtocol,
+    /// How one is chosen.
+    pub balance: Balance,
+    /// To connect; none for the host's own.
+    pub connect_timeout: Option<Duration>,
+    /// Why this host cannot use it.
+    pub refused: Option<String>,
+}
+
+/// The members of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Endpoints {
+    /// A Service's, by its EndpointSlices.
+    Service {
+        /// Namespace.
+        namespace: String,
+        /// Name.
+        name: String,
+        /// The Service's port number.
+        port: u16,
+    },
+    /// Addresses as given.
+    Fixed(Vec<FixedEndpoint>),
+    /// Names that are looked up in the background.
+    Dns(Vec<FixedEndpoint>),
+}
+
+/// An endpoint as configured.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FixedEndpoint {
+    /// An address, or a name for [`Endpoints::Dns`].
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// Share of the requests.
+    pub weight: u32,
+}
+
+/// What endpoints speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+    /// The client's own version.
+    AsClient,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Balance {
+    /// In turn.
+    RoundRobin,
+    /// The less busy of two.
+    LeastRequest,
+    /// By chance.
+    Random,
+}

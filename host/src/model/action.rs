@@ -1,0 +1,198 @@
+//! What is done with a request.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::{Origin, PathRewrite};
+
+/// What a router answers with, by index.
+#[derive(Debug, PartialEq)]
+pub struct Route {
+    /// For logs and metrics.
+    pub name: String,
+    /// Who says so.
+    pub origin: Origin,
+    /// Header changes for every target.
+    pub headers: HeaderOps,
+    /// Longest request body in bytes; beyond: 413.
+    pub max_request_body: Option<u64>,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What is done with a request.
+#[derive(Debug, PartialEq)]
+pub enum Action {
+    /// It goes to one of several targets.
+    Forward(Forward),
+    /// The client is sent elsewhere.
+    Redirect(Redirect),
+    /// The gateway answers itself.
+    Respond(Response),
+    /// This host cannot do what the plugin asks for: 500, with the reason in the log.
+    Refused(String),
+}
+
+/// Forwarding.
+#[derive(Debug, PartialEq)]
+pub struct Forward {
+    /// Where to, by weight; at least one has a weight.
+    pub targets: Vec<Target>,
+    /// Sum of the weights, at least 1.
+    pub total: u64,
+    /// The authority that endpoints see.
+    pub host: Option<HeaderValue>,
+    /// The path that endpoints see.
+    pub path: Option<PathRewrite>,
+    /// For the whole exchange; then 504.
+    pub timeout: Option<Duration>,
+    /// Between two pieces of a body.
+    pub idle_timeout: Option<Duration>,
+    /// When to try again.
+    pub retry: Option<Retry>,
+}
+
+/// One share of a [`Forward`].
+#[derive(Debug, PartialEq)]
+pub struct Target {
+    /// Its share.
+    pub weight: u32,
+    /// Where to.
+    pub to: Destination,
+    /// The authority that its endpoints see; before the forward's.
+    pub host: Option<HeaderValue>,
+    /// Header changes, after the route's.
+    pub headers: HeaderOps,
+}
+
+/// Where a share goes.
+#[derive(Debug, PartialEq)]
+pub enum Destination {
+    /// To a cluster, by index.
+    Cluster(usize),
+    /// Nowhere: the gateway answers.
+    Respond(Response),
+}
+
+/// When to try again. Only tries of which nothing reached an endpoint are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Besides the first try.
+    pub attempts: u32,
+    /// A connection that cannot be made.
+    pub connect_failure: bool,
+    /// Endpoints that failed are not tried again while there are others.
+    pub avoid_tried: bool,
+}
+
+/// Header changes.
+#[derive(Debug, Default, PartialEq)]
+pub struct HeaderOps {
+    /// On the way in.
+    pub request: Vec<HeaderOp>,
+    /// On the way out.
+    pub response: Vec<HeaderOp>,
+}
+
+/// One header change.
+#[derive(Debug, PartialEq)]
+pub enum HeaderOp {
+    /// Replace all lines.
+    Set(HeaderName, Template),
+    /// Append a line.
+    Add(HeaderName, Template),
+    /// Drop all lines.
+    Remove(HeaderName),
+}
+
+/// A header value with variables.
+#[derive(Debug, PartialEq)]
+pub enum Template {
+    /// Without any.
+    Literal(HeaderValue),
+    /// Pieces in order.
+    Pieces(Vec<Piece>),
+}
+
+/// A piece of a [`Template`].
+#[derive(Debug, PartialEq)]
+pub enum Piece {
+    /// As it is.
+    Literal(String),
+    /// Filled in for each request.
+    Variable(Variable),
+}
+
+/// What a template can name (docs/variables.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// `client-ip`.
+    ClientIp,
+    /// `sni`, empty when there is none.
+    Sni,
+    /// `request-id`.
+    RequestId,
+    /// `authority`, as sent.
+    Authority,
+    /// `method`.
+    Method,
+    /// `path`, normalised, without query.
+    Path,
+}
+
+impl Variable {
+    /// The variable of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "client-ip" => Self::ClientIp,
+            "sni" => Self::Sni,
+            "request-id" => Self::RequestId,
+            "authority" => Self::Authority,
+            "method" => Self::Method,
+            "path" => Self::Path,
+            _ => return None,
+        })
+    }
+}
+
+/// An answer of the gateway's own.
+#[derive(Debug, PartialEq)]
+pub struct Response {
+    /// Status, 200 to 599.
+    pub status: StatusCode,
+    /// For gRPC clients.
+    pub grpc_status: Option<u8>,
+    /// Headers.
+    pub headers: Vec<(HeaderName, Template)>,
+    /// Body.
+    pub body: Bytes,
+}
+
+/// Where the client is sent.
+#[derive(Debug, PartialEq)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: StatusCode,
+    /// As sent when none.
+    pub scheme: Option<String>,
+    /// As sent when none.
+    pub host: Option<String>,
+    /// Port.
+    pub port: RedirectPort,
+    /// As sent when none.
+    pub path: Option<PathRewrite>,
+}
+
+/// The port of a redirect; a scheme's own port is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectPort {
+    /// As in the request's authority.
+    AsSent,
+    /// Left out.
+    None,
+    /// This one.
+    Number(u16),
+}

@@ -1,0 +1,73 @@
+//! Kubernetes-style objects as their source has them: a key, a version and JSON.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// What names an object. The core group is the empty string; a cluster-scoped object has no namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// API group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// A key of the core group.
+    #[must_use]
+    pub fn core(kind: &str, namespace: &str, name: &str) -> Self {
+        Self { group: String::new(), kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kind)?;
+        if !self.namespace.is_empty() {
+            write!(f, "/{}", self.namespace)?;
+        }
+        if self.name.is_empty() { Ok(()) } else { write!(f, "/{}", self.name) }
+    }
+}
+
+/// One object. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its name.
+    pub key: ObjectKey,
+    /// The version part of `apiVersion`.
+    pub version: String,
+    /// Where it was read, for messages.
+    pub place: Arc<str>,
+    /// The whole object, with what an API server would have filled in.
+    pub value: Arc<Value>,
+    /// `value` as bytes, which plugins are given.
+    pub json: Arc<[u8]>,
+}
+
+impl Object {
+    /// `metadata.creationTimestamp`, empty when there is none; the text order of RFC 3339 is the order in time.
+    #[must_use]
+    pub fn created(&self) -> &str {
+        self.value["metadata"]["creationTimestamp"].as_str().unwrap_or_default()
+    }
+
+    /// `metadata.labels.<name>`.
+    #[must_use]
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.value["metadata"]["labels"][name].as_str()
+    }
+}
+
+impl PartialEq for Object {
+    /// Two objects are equal when a plugin could not tell them apart.
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key && self.version == other.version && self.json == other.json
+    }
+}

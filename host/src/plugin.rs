@@ -1,0 +1,24 @@
+//! The sandbox: the only room that names wasmtime.
+//!
+//! A plugin has no ambient authority (no WASI, no clock, no network, no files); its one import is `log`. Every call has
+//! a deadline and a memory cap, and a trap costs that one instance. What comes back is checked and turned into the
+//! host's own [`crate::model`] before anything else sees it.
+
+mod bindings;
+mod builtin;
+mod convert;
+mod engine;
+mod failure;
+mod load;
+mod routes;
+mod secrets;
+mod store;
+
+pub use builtin::{is_builtin, names as builtin_names};
+pub use engine::Engine;
+pub use failure::Failure;
+pub use load::{LoadError, read_code};
+pub use routes::{
+    Environment, Explanation, Head, ListenerState, Outcome, Reporter, Router, RoutesPlugin, SourceState, Status, TranslateError,
+};
+pub use secrets::{Decoded, DecodedCredential, DecodedKey, DecodedTrust, SecretBytes, SecretsPlugin};

@@ -1,0 +1,364 @@
+//! What a plugin said, checked and turned into the host's own model.
+//!
+//! An index out of range or a name twice is the plugin's fault and refuses the whole translation. A value that this
+//! host cannot execute refuses the listener, route or cluster that carries it, which then says so.
+
+mod action;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::bindings::routes::exports::sekisho::gateway::translator;
+use super::bindings::routes::sekisho::gateway::{model as wit, types};
+use super::routes::{ListenerState, Outcome, SourceState};
+use crate::finding::{Finding, Severity, Subject};
+use crate::model::{
+    Address, Balance, Binding, ClientPolicy, Cluster, Endpoints, FixedEndpoint, HostPattern, Input, Listener, Locator,
+    Misdirected, Origin, Pin, Protocol, Role, Source, Termination, TlsVersions, Translation, UpstreamProtocol,
+    WhenDeleted,
+};
+use crate::object::ObjectKey;
+
+/// Findings of one translation that are kept; a plugin that has more to say is cut short.
+const MOST_FINDINGS: usize = 10_000;
+
+/// A whole translation.
+///
+/// # Errors
+/// A sentence that names what in it cannot be.
+pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> {
+    let (bindings, sources, clusters) = (wit.bindings.len(), wit.sources.len(), wit.clusters.len());
+    let mut findings: Vec<Finding> = wit.findings.into_iter().take(MOST_FINDINGS).map(finding).collect();
+    let listeners = wit
+        .listeners
+        .into_iter()
+        .map(|l| listener(l, bindings, sources))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut names = HashSet::new();
+    for listener in &listeners {
+        if !names.insert(&listener.name) {
+            return Err(format!("two listeners are called `{}`", listener.name));
+        }
+    }
+    let mut refused_routes = Vec::new();
+    let mut routes = Vec::with_capacity(wit.routes.len());
+    for (index, said) in (0_u32..).zip(wit.routes) {
+        let (route, refused) = action::route(said, clusters)?;
+        if let Some(reason) = refused {
+            findings.push(refusal(&route.origin, "route-refused", &reason, "its requests are answered with 500"));
+            refused_routes.push((index, reason));
+        }
+        routes.push(Arc::new(route));
+    }
+    let clusters = wit.clusters.into_iter().map(|c| cluster(c, sources)).collect::<Result<Vec<_>, _>>()?;
+    let mut refused_clusters = Vec::new();
+    for (index, cluster) in (0_u32..).zip(&clusters) {
+        if let Some(reason) = &cluster.refused {
+            findings.push(refusal(&cluster.origin, "cluster-refused", reason, "its requests are answered with 503"));
+            refused_clusters.push((index, reason.clone()));
+        }
+    }
+    for listener in &listeners {
+        if let Some(reason) = &listener.refused {
+            findings.push(refusal(&listener.origin, "listener-refused", reason, "it refuses its clients"));
+        }
+    }
+    Ok(Translation {
+        bindings: wit.bindings.into_iter().map(binding).collect::<Result<_, _>>()?,
+        listeners,
+        sources: wit.sources.into_iter().map(source).collect(),
+        clusters,
+        routes,
+        findings,
+        table: wit.table.into(),
+        refused_routes,
+        refused_clusters,
+    })
+}
+
+fn refusal(origin: &Origin, code: &str, reason: &str, effect: &str) -> Finding {
+    Finding::on(Severity::Error, &origin.object, &origin.field, code, format!("{reason}; {effect}"))
+        .remedy("take it out, or use a gateway version that serves it")
+}
+
+pub(super) fn key(key: types::ObjectKey) -> ObjectKey {
+    ObjectKey { group: key.group, kind: key.kind, namespace: key.namespace, name: key.name }
+}
+
+pub(super) fn key_out(key: &ObjectKey) -> types::ObjectKey {
+    types::ObjectKey {
+        group: key.group.clone(),
+        kind: key.kind.clone(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+    }
+}
+
+fn origin(origin: types::Origin) -> Origin {
+    Origin { object: key(origin.object), field: origin.field }
+}
+
+pub(super) fn finding(finding: types::Finding) -> Finding {
+    let severity = match finding.severity {
+        types::Severity::Error => Severity::Error,
+        types::Severity::Warning => Severity::Warning,
+        types::Severity::Info => Severity::Info,
+    };
+    let subject = Subject::Object { key: key(finding.origin.object), field: finding.origin.field };
+    Finding { severity, subject, code: finding.code, message: finding.message, remedy: finding.remedy }
+}
+
+fn binding(binding: wit::Binding) -> Result<Binding, String> {
+    let address = match binding.address {
+        wit::Address::Shared => Address::Shared,
+        wit::Address::Dedicated(wanted) => Address::Dedicated(wanted),
+        wit::Address::Unix(path) => Address::Unix(path),
+        wit::Address::Ip(text) => Address::Ip(text.parse().map_err(|_| format!("`{text}` is not an IP address"))?),
+    };
+    Ok(Binding { origin: origin(binding.origin), address })
+}
+
+fn listener(listener: wit::Listener, bindings: usize, sources: usize) -> Result<Listener, String> {
+    let name = listener.name;
+    let at = |what: String| format!("listener `{name}`: {what}");
+    let binding = index(listener.binding, bindings).map_err(|e| at(format!("binding {e}")))?;
+    let mut refused = None;
+    let protocol = match listener.protocol {
+        wit::Protocol::Http => Protocol::Http,
+        wit::Protocol::Https(said) => {
+            Protocol::Https(termination(said, sources, &mut refused).map_err(at)?)
+        }
+        wit::Protocol::Tls(_) => Protocol::Unsupported { name: "TLS-terminated TCP", tls: true },
+        wit::Protocol::Passthrough => Protocol::Unsupported { name: "TLS passthrough", tls: true },
+        wit::Protocol::Tcp => Protocol::Unsupported { name: "TCP", tls: false },
+        wit::Protocol::Udp => Protocol::Unsupported { name: "UDP", tls: false },
+    };
+    if let Protocol::Unsupported { name, .. } = protocol {
+        refused = Some(format!("{name} is not served by this version"));
+    }
+    let mut inputs = Vec::with_capacity(listener.inputs.len());
+    for said in &listener.inputs {
+        match input(said) {
+            Some(input) => inputs.push(input),
+            None => refused = Some(format!("the plugin reads `{said}`, which this host does not give")),
+        }
+    }
+    if !listener.filters.is_empty() {
+        refused = Some("filters are not served by this version".to_owned());
+    }
+    if let Some(extension) = listener.extensions.first() {
+        refused = Some(format!("the extension `{}` is not known", extension.name));
+    }
+    Ok(Listener {
+        name,
+        origin: origin(listener.origin),
+        binding,
+        port: listener.port,
+        protocol,
+        hosts: listener.hosts.into_iter().map(host).collect(),
+        misdirected: match listener.misdirected {
+            wit::Misdirected::Refuse => Misdirected::Refuse,
+            wit::Misdirected::Follow => Misdirected::Follow,
+        },
+        inputs,
+        refused,
+    })
+}
+
+fn index(index: u32, length: usize) -> Result<usize, String> {
+    let index = index as usize;
+    if index < length { Ok(index) } else { Err(format!("{index} is named, but there are {length}")) }
+}
+
+fn host(pattern: wit::HostPattern) -> HostPattern {
+    match pattern {
+        wit::HostPattern::Any => HostPattern::Any,
+        wit::HostPattern::Exact(name) => HostPattern::Exact(name.to_ascii_lowercase()),
+        wit::HostPattern::Subdomains(suffix) => HostPattern::Subdomains(suffix.to_ascii_lowercase()),
+        wit::HostPattern::OneLabel(suffix) => HostPattern::OneLabel(suffix.to_ascii_lowercase()),
+    }
+}
+
+fn input(name: &str) -> Option<Input> {
+    Some(match name {
+        ":method" => Input::Method,
+        ":scheme" => Input::Scheme,
+        ":authority" => Input::Authority,
+        ":query" => Input::Query,
+        ":source-ip" => Input::SourceIp,
+        header => Input::Header(HeaderName::from_bytes(header.as_bytes()).ok()?),
+    })
+}
+
+fn termination(
+    said: wit::Termination,
+    sources: usize,
+    refused: &mut Option<String>,
+) -> Result<Termination, String> {
+    let indices = |list: Vec<u32>| {
+        list.into_iter().map(|source| index(source, sources)).collect::<Result<Vec<_>, _>>().map_err(|e| format!("source {e}"))
+    };
+    let versions = match (said.min_version, said.max_version) {
+        (wit::TlsVersion::Tls12, wit::TlsVersion::Tls13) => TlsVersions::Both,
+        (wit::TlsVersion::Tls12, wit::TlsVersion::Tls12) => TlsVersions::Only12,
+        (wit::TlsVersion::Tls13, wit::TlsVersion::Tls13) => TlsVersions::Only13,
+        (wit::TlsVersion::Tls13, wit::TlsVersion::Tls12) => {
+            *refused = Some("the lowest TLS version is above the highest".to_owned());
+            TlsVersions::Both
+        }
+    };
+    let client = said.client.map(|client| client_policy(client, &indices, refused)).transpose()?;
+    Ok(Termination {
+        credentials: indices(said.credentials)?,
+        client,
+        versions,
+        cipher_suites: said.cipher_suites,
+        alpn: said.alpn.into_iter().map(String::into_bytes).collect(),
+    })
+}
+
+fn client_policy(
+    said: wit::ClientVerification,
+    indices: &impl Fn(Vec<u32>) -> Result<Vec<usize>, String>,
+    refused: &mut Option<String>,
+) -> Result<ClientPolicy, String> {
+    let accepts = |verdict| matches!(verdict, wit::Verdict::Accept);
+    let mut pins = Vec::with_capacity(said.pins.len());
+    for said in said.pins {
+        let (bytes, pin): (_, fn([u8; 32]) -> Pin) = match said {
+            wit::Pin::CertificateSha256(bytes) => (bytes, Pin::Certificate),
+            wit::Pin::SpkiSha256(bytes) => (bytes, Pin::Spki),
+        };
+        match bytes.try_into() {
+            Ok(digest) => pins.push(pin(digest)),
+            Err(_) => *refused = Some("a pin of its client verification is not a SHA-256".to_owned()),
+        }
+    }
+    Ok(ClientPolicy {
+        trust: indices(said.trust)?,
+        accept_missing: accepts(said.no_certificate),
+        accept_untrusted: accepts(said.untrusted),
+        names: said.names,
+        pins,
+        max_depth: said.max_depth,
+    })
+}
+
+fn source(source: wit::Source) -> Source {
+    Source {
+        origin: origin(source.origin),
+        role: match source.role {
+            wit::Role::Credential => Role::Credential,
+            wit::Role::Trust => Role::Trust,
+        },
+        candidates: source.candidates.into_iter().map(locator).collect(),
+        when_deleted: match source.when_deleted {
+            wit::WhenDeleted::KeepLast => WhenDeleted::KeepLast,
+            wit::WhenDeleted::Refuse => WhenDeleted::Refuse,
+        },
+    }
+}
+
+fn locator(locator: wit::Locator) -> Locator {
+    match locator {
+        wit::Locator::Object(object) => Locator::Object(key(object)),
+        wit::Locator::Files(files) => Locator::Files(files),
+        wit::Locator::SystemRoots => Locator::SystemRoots,
+    }
+}
+
+fn cluster(cluster: wit::Cluster, sources: usize) -> Result<Cluster, String> {
+    let name = cluster.name;
+    let mut refused = None;
+    if let Some(tls) = &cluster.tls {
+        for source in tls.trust.iter().chain(&tls.credential) {
+            index(*source, sources).map_err(|e| format!("cluster `{name}`: source {e}"))?;
+        }
+        refused = Some("TLS to endpoints is not served by this version");
+    }
+    let limits = &cluster.limits;
+    let limited = [limits.connections, limits.pending, limits.requests, limits.retries, limits.requests_per_connection];
+    if limited.iter().any(Option::is_some) {
+        refused = Some("connection limits are not served by this version");
+    }
+    if cluster.outlier.is_some() {
+        refused = Some("outlier detection is not served by this version");
+    }
+    if cluster.proxy_protocol.is_some() {
+        refused = Some("the PROXY protocol is not served by this version");
+    }
+    if !cluster.extensions.is_empty() {
+        refused = Some("the cluster carries an extension that is not known");
+    }
+    let fixed = |list: Vec<wit::Endpoint>| {
+        list.into_iter().map(|e| FixedEndpoint { address: e.address, port: e.port, weight: e.weight }).collect()
+    };
+    let endpoints = match cluster.endpoints {
+        wit::Endpoints::Fixed(list) => Endpoints::Fixed(fixed(list)),
+        wit::Endpoints::Dns(list) => Endpoints::Dns(fixed(list)),
+        wit::Endpoints::Service(service) => {
+            if !service.labels.is_empty() {
+                refused = Some("subsets by pod labels are not served by this version");
+            }
+            Endpoints::Service { namespace: service.namespace, name: service.name, port: service.port }
+        }
+    };
+    let protocol = match cluster.protocol {
+        wit::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
+        wit::UpstreamProtocol::Http2 => UpstreamProtocol::Http2,
+        // Without TLS there is nothing to negotiate with.
+        wit::UpstreamProtocol::Alpn => UpstreamProtocol::Http1,
+        wit::UpstreamProtocol::AsClient => UpstreamProtocol::AsClient,
+    };
+    let balance = match cluster.balance {
+        wit::Balance::RoundRobin => Balance::RoundRobin,
+        wit::Balance::LeastRequest => Balance::LeastRequest,
+        wit::Balance::Random => Balance::Random,
+        wit::Balance::Hash(_) => {
+            refused = Some("consistent hashing is not served by this version");
+            Balance::LeastRequest
+        }
+    };
+    Ok(Cluster {
+        name,
+        origin: origin(cluster.origin),
+        endpoints,
+        protocol,
+        balance,
+        connect_timeout: cluster.connect_timeout.map(Duration::from_millis),
+        refused: refused.map(str::to_owned),
+    })
+}
+
+pub(super) fn outcome(outcome: &Outcome) -> translator::Outcome {
+    translator::Outcome {
+        live: outcome.live,
+        bindings: outcome.bindings.clone(),
+        listeners: outcome
+            .listeners
+            .iter()
+            .map(|state| match state {
+                ListenerState::Serving => translator::ListenerState::Serving,
+                ListenerState::Conflict(key) => translator::ListenerState::Conflict(key_out(key)),
+                ListenerState::Unbound(reason) => translator::ListenerState::Unbound(reason.clone()),
+                ListenerState::NoCredential => translator::ListenerState::NoCredential,
+                ListenerState::Unsupported(reason) => translator::ListenerState::Unsupported(reason.clone()),
+            })
+            .collect(),
+        sources: outcome
+            .sources
+            .iter()
+            .map(|state| match state {
+                SourceState::Ready => translator::SourceState::Ready,
+                SourceState::Stale(reason) => translator::SourceState::Stale(reason.clone()),
+                SourceState::Missing(keys) => translator::SourceState::Missing(keys.iter().map(key_out).collect()),
+                SourceState::Unusable(reason) => translator::SourceState::Unusable(reason.clone()),
+            })
+            .collect(),
+        refused_routes: outcome.refused_routes.clone(),
+        refused_clusters: outcome.refused_clusters.clone(),
+    }
+}

@@ -1,0 +1,235 @@
+//! Routes: headers, paths and answers, compiled so that a request finds nothing left to parse.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use regex::RegexBuilder;
+
+use super::super::bindings::routes::sekisho::gateway::model as wit;
+use super::{index, origin};
+use crate::model::{
+    Action, Destination, Forward, HeaderOp, HeaderOps, PathRewrite, Redirect, RedirectPort, Response, Retry, Route,
+    Target, Template, Variable,
+};
+
+/// What a compiled regular expression may take, in bytes.
+const REGEX_BYTES: usize = 1 << 20;
+
+/// Headers that frame messages or name their way: the host's alone.
+const HOST_OWNED: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// A route, and why this host refuses it if it does.
+pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<String>), String> {
+    let name = said.name;
+    check_indices(&said.action, clusters).map_err(|e| format!("route `{name}`: {e}"))?;
+    let unsupported = [
+        (said.cors.is_some(), "CORS"),
+        (said.fault.is_some(), "fault injection"),
+        (!said.filters.is_empty(), "filters"),
+        (!said.extensions.is_empty(), "extensions"),
+    ];
+    let refusal = unsupported.iter().find(|(used, _)| *used).map(|(_, what)| format!("{what}: not served by this version"));
+    let compiled = match refusal {
+        Some(reason) => Err(reason),
+        None => header_ops(said.headers).and_then(|headers| Ok((headers, action(said.action)?))),
+    };
+    let ((headers, action), refused) = match compiled {
+        Ok(compiled) => (compiled, None),
+        Err(reason) => ((HeaderOps::default(), Action::Refused(reason.clone())), Some(reason)),
+    };
+    let max_request_body = said.max_request_body;
+    Ok((Route { name, origin: origin(said.origin), headers, max_request_body, action }, refused))
+}
+
+fn check_indices(action: &wit::Action, clusters: usize) -> Result<(), String> {
+    let wit::Action::Forward(forward) = action else { return Ok(()) };
+    let targets = forward.targets.iter().filter_map(|target| match target.to {
+        wit::Destination::Cluster(cluster) => Some(cluster),
+        wit::Destination::Respond(_) => None,
+    });
+    for cluster in targets.chain(forward.mirrors.iter().map(|mirror| mirror.cluster)) {
+        index(cluster, clusters).map_err(|e| format!("cluster {e}"))?;
+    }
+    Ok(())
+}
+
+fn action(action: wit::Action) -> Result<Action, String> {
+    Ok(match action {
+        wit::Action::Forward(said) => Action::Forward(forward(said)?),
+        wit::Action::Redirect(said) => Action::Redirect(redirect(said)?),
+        wit::Action::Respond(said) => Action::Respond(response(said)?),
+    })
+}
+
+fn forward(said: wit::Forward) -> Result<Forward, String> {
+    if !said.mirrors.is_empty() {
+        return Err("mirroring: not served by this version".to_owned());
+    }
+    if said.session.is_some() {
+        return Err("session persistence: not served by this version".to_owned());
+    }
+    let targets = said.targets.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
+    let total = targets.iter().map(|target| u64::from(target.weight)).sum();
+    if total == 0 {
+        return Err("none of its targets has a weight".to_owned());
+    }
+    Ok(Forward {
+        targets,
+        total,
+        host: said.host.map(host).transpose()?,
+        path: said.path.map(path_rewrite).transpose()?,
+        timeout: said.timeout.map(Duration::from_millis),
+        idle_timeout: said.idle_timeout.map(Duration::from_millis),
+        retry: said.retry.map(|retry| Retry {
+            attempts: retry.attempts,
+            connect_failure: retry.on.contains(&wit::RetryOn::ConnectFailure),
+            avoid_tried: retry.avoid_tried,
+        }),
+    })
+}
+
+fn target(said: wit::Target) -> Result<Target, String> {
+    if !said.filters.is_empty() {
+        return Err("filters: not served by this version".to_owned());
+    }
+    Ok(Target {
+        weight: said.weight,
+        to: match said.to {
+            wit::Destination::Cluster(cluster) => Destination::Cluster(cluster as usize),
+            wit::Destination::Respond(said) => Destination::Respond(response(said)?),
+        },
+        host: said.host.map(host).transpose()?,
+        headers: header_ops(said.headers)?,
+    })
+}
+
+fn host(text: String) -> Result<HeaderValue, String> {
+    let legal = text.parse::<http::uri::Authority>().is_ok_and(|authority| !authority.as_str().contains('@'));
+    match HeaderValue::try_from(&text) {
+        Ok(value) if legal => Ok(value),
+        _ => Err(format!("`{text}` cannot be an authority")),
+    }
+}
+
+fn path_rewrite(said: wit::PathRewrite) -> Result<PathRewrite, String> {
+    let legal = |text: &str| {
+        let forbidden = |b: u8| b <= b' ' || b == 0x7f || b == b'?' || b == b'#' || b >= 0x80;
+        if text.bytes().any(forbidden) { Err(format!("`{text}` cannot stand in a path")) } else { Ok(()) }
+    };
+    Ok(match said {
+        wit::PathRewrite::Whole(whole) => {
+            legal(&whole)?;
+            PathRewrite::Whole(whole)
+        }
+        wit::PathRewrite::Bytes(swap) => {
+            legal(&swap.replacement)?;
+            PathRewrite::Bytes { matched: swap.matched.len(), replacement: swap.replacement }
+        }
+        wit::PathRewrite::Elements(swap) => {
+            legal(&swap.replacement)?;
+            PathRewrite::Elements { matched: swap.matched, replacement: swap.replacement }
+        }
+        wit::PathRewrite::Regex(swap) => {
+            legal(&swap.substitution.replace(['$', '{', '}'], ""))?;
+            let pattern = RegexBuilder::new(&swap.pattern)
+                .size_limit(REGEX_BYTES)
+                .build()
+                .map_err(|e| format!("regular expression `{}`: {e}", swap.pattern))?;
+            PathRewrite::Regex { pattern, substitution: swap.substitution }
+        }
+    })
+}
+
+fn redirect(said: wit::Redirect) -> Result<Redirect, String> {
+    let status = match said.status {
+        301 | 302 | 303 | 307 | 308 => StatusCode::from_u16(said.status).map_err(|e| e.to_string())?,
+        other => return Err(format!("{other} is not the status of a redirect: 301, 302, 303, 307 or 308")),
+    };
+    if let Some(scheme) = &said.scheme
+        && (scheme.is_empty() || !scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)))
+    {
+        return Err(format!("`{scheme}` is not a scheme"));
+    }
+    if let Some(name) = &said.host {
+        host(name.clone())?;
+    }
+    Ok(Redirect {
+        status,
+        scheme: said.scheme,
+        host: said.host,
+        port: match said.port {
+            wit::RedirectPort::AsSent => RedirectPort::AsSent,
+            wit::RedirectPort::None => RedirectPort::None,
+            wit::RedirectPort::Number(port) => RedirectPort::Number(port),
+        },
+        path: said.path.map(path_rewrite).transpose()?,
+    })
+}
+
+fn response(said: wit::Response) -> Result<Response, String> {
+    let status = StatusCode::from_u16(said.status).ok().filter(|status| (200..600).contains(&status.as_u16()));
+    let status = status.ok_or_else(|| format!("{} is not a status of an answer: 200 to 599", said.status))?;
+    let headers = said
+        .headers
+        .into_iter()
+        .map(|(name, value)| Ok((header_name(&name)?, template(value)?)))
+        .collect::<Result<_, String>>()?;
+    Ok(Response { status, grpc_status: said.grpc_status, headers, body: Bytes::from(said.body) })
+}
+
+fn header_ops(said: wit::HeaderOps) -> Result<HeaderOps, String> {
+    let all = |list: Vec<wit::HeaderOp>| list.into_iter().map(header_op).collect::<Result<Vec<_>, _>>();
+    Ok(HeaderOps { request: all(said.request)?, response: all(said.response)? })
+}
+
+fn header_op(said: wit::HeaderOp) -> Result<HeaderOp, String> {
+    Ok(match said {
+        wit::HeaderOp::Set((name, value)) => HeaderOp::Set(header_name(&name)?, template(value)?),
+        wit::HeaderOp::Add((name, value)) => HeaderOp::Add(header_name(&name)?, template(value)?),
+        wit::HeaderOp::Remove(name) => HeaderOp::Remove(header_name(&name)?),
+    })
+}
+
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not a header name"))?;
+    if HOST_OWNED.contains(&parsed) {
+        return Err(format!("the header `{parsed}` is the gateway's own to set"));
+    }
+    Ok(parsed)
+}
+
+fn template(pieces: Vec<wit::Text>) -> Result<Template, String> {
+    use crate::model::Piece;
+    let pieces = pieces
+        .into_iter()
+        .map(|piece| match piece {
+            wit::Text::Literal(text) => match HeaderValue::try_from(&text) {
+                Ok(_) => Ok(Piece::Literal(text)),
+                Err(_) => Err(format!("{text:?} cannot stand in a header")),
+            },
+            wit::Text::Variable(name) => Variable::named(&name)
+                .map(Piece::Variable)
+                .ok_or_else(|| format!("there is no variable `{name}`")),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let literal: Option<String> = pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Literal(text) => Some(text.as_str()),
+            Piece::Variable(_) => None,
+        })
+        .collect();
+    match literal {
+        Some(text) => HeaderValue::try_from(text).map(Template::Literal).map_err(|e| e.to_string()),
+        None => Ok(Template::Pieces(pieces)),
+    }
+}

@@ -1,0 +1,199 @@
+//! From a file's bytes to a compiled component that may be instantiated.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use super::builtin;
+use super::engine::Engine;
+use crate::bootstrap::{Plugin, PluginCode};
+
+/// The package that this host serves; a component may import and export its interfaces of any `0.1.x`.
+const PACKAGE: &str = "sekisho:gateway/";
+/// The host's own version of it.
+const VERSION: &str = "0.1.0";
+/// What a plugin may import: `log`, and the interfaces that hold nothing but types.
+const IMPORTS: [&str; 3] = ["log", "types", "model"];
+
+/// Why a plugin is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is too large.
+    #[error("{path} is larger than limits.pluginBytes ({most})")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Limit in bytes.
+        most: u64,
+    },
+    /// Not the file that was meant.
+    #[error("its sha256 is {found}, but the bootstrap file asks for {expected}")]
+    WrongDigest {
+        /// Asked for.
+        expected: String,
+        /// Found.
+        found: String,
+    },
+    /// Not WebAssembly.
+    #[error("it is not WebAssembly: give a component, or a core module that carries its component type")]
+    NotWasm,
+    /// A core module without, or with a wrong component type.
+    #[error("it is a core module that cannot be made a component: {0}")]
+    NotEncodable(String),
+    /// wasmtime does not take it.
+    #[error("it does not compile: {0}")]
+    NotCompilable(String),
+    /// It wants something that plugins do not get.
+    #[error("it imports `{0}`, which this gateway does not give; plugins get sekisho:gateway/log@{VERSION} and nothing else")]
+    UnknownImport(String),
+    /// It was built for another version.
+    #[error("it was built for `{found}`, but this gateway serves version {VERSION}; rebuild it against that")]
+    WrongVersion {
+        /// The name with its version.
+        found: String,
+    },
+    /// It is not a plugin of the kind asked for.
+    #[error("it exports no {PACKAGE}{missing}@{VERSION}; {hint}")]
+    WrongWorld {
+        /// What is missing.
+        missing: &'static str,
+        /// What it might be instead.
+        hint: &'static str,
+    },
+    /// It reads what plugins are not given.
+    #[error("it wants to read objects of kind {0}, which stay in the host")]
+    ForbiddenKind(String),
+    /// It failed when it was tried.
+    #[error(transparent)]
+    Failed(#[from] super::Failure),
+}
+
+/// The bytes of a plugin and their SHA-256.
+///
+/// # Errors
+/// When the file cannot be read, is too large or is not the one that the bootstrap file asks for.
+pub fn read_code(plugin: &Plugin, most_bytes: u64) -> Result<(Vec<u8>, String), LoadError> {
+    let bytes = match &plugin.code {
+        PluginCode::Builtin(name) => builtin::code(name).ok_or(LoadError::NotWasm)?.to_vec(),
+        PluginCode::File(path) => read_file(path, most_bytes)?,
+    };
+    let found = hex(&Sha256::digest(&bytes));
+    match &plugin.sha256 {
+        Some(expected) if *expected != found => Err(LoadError::WrongDigest { expected: expected.clone(), found }),
+        _ => Ok((bytes, found)),
+    }
+}
+
+fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, LoadError> {
+    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > most { Err(LoadError::TooLarge { path: path.to_owned(), most }) } else { Ok(bytes) }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Compiles a plugin that exports the interfaces named, and imports nothing that plugins do not get.
+pub(super) fn compile(engine: &Engine, bytes: &[u8], exports: &[&'static str]) -> Result<Component, LoadError> {
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    let component = if bytes.starts_with(COMPONENT) {
+        Component::from_binary(&engine.inner, bytes)
+    } else if bytes.starts_with(MODULE) {
+        let encoded = encode(bytes)?;
+        Component::from_binary(&engine.inner, &encoded)
+    } else {
+        return Err(LoadError::NotWasm);
+    };
+    let component = component.map_err(|e| LoadError::NotCompilable(format!("{e:#}")))?;
+    check(engine, &component, exports)?;
+    Ok(component)
+}
+
+fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let encode = || wit_component::ComponentEncoder::default().validate(true).module(module)?.encode();
+    encode().map_err(|e| LoadError::NotEncodable(format!("{e:#}")))
+}
+
+fn check(engine: &Engine, component: &Component, exports: &[&'static str]) -> Result<(), LoadError> {
+    let ty = component.component_type();
+    for (name, _) in ty.imports(&engine.inner) {
+        let Some(interface) = name.strip_prefix(PACKAGE) else { return Err(LoadError::UnknownImport(name.to_owned())) };
+        let (interface, version) = interface.split_once('@').unwrap_or((interface, ""));
+        if !is_served(version) {
+            return Err(LoadError::WrongVersion { found: name.to_owned() });
+        }
+        if !IMPORTS.contains(&interface) {
+            return Err(LoadError::UnknownImport(name.to_owned()));
+        }
+    }
+    let exported: Vec<(&str, &str, String)> = ty
+        .exports(&engine.inner)
+        .filter_map(|(name, _)| {
+            let (interface, version) = name.strip_prefix(PACKAGE)?.split_once('@')?;
+            Some((interface, version, name.to_owned()))
+        })
+        .collect();
+    for missing in exports {
+        match exported.iter().find(|(interface, _, _)| interface == missing) {
+            Some((_, version, _)) if is_served(version) => {}
+            Some((_, _, found)) => return Err(LoadError::WrongVersion { found: found.clone() }),
+            None => {
+                let has = |interface| exported.iter().any(|(exported, _, _)| *exported == interface);
+                let hint = if has("decoder") {
+                    "it is a plugin for secrets: list it under plugins.secrets"
+                } else if has("router") {
+                    "it is a plugin for routes: list it under plugins.routes"
+                } else {
+                    "build it with the sekisho-sdk, or against the package's WIT"
+                };
+                return Err(LoadError::WrongWorld { missing, hint });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Below 1.0 the minor version is the one that must be equal.
+fn is_served(version: &str) -> bool {
+    let series = |version: &str| version.rsplit_once('.').map(|(series, _)| series.to_owned());
+    series(version).is_some() && series(version) == series(VERSION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_one_series_are_served() {
+        assert!(is_served("0.1.0") && is_served("0.1.7"));
+        assert!(!is_served("0.2.0") && !is_served("1.1.0") && !is_served(""));
+    }
+
+    #[test]
+    fn what_is_not_a_plugin_says_so() {
+        let engine = Engine::new().unwrap();
+        let error = |bytes: &[u8]| compile(&engine, bytes, &["router"]).unwrap_err().to_string();
+        assert!(error(b"#!/bin/sh").contains("not WebAssembly"));
+        assert!(error(b"\0asm\x01\0\0\0garbage").contains("cannot be made a component"));
+        assert!(error(b"\0asm\x0d\0\x01\0garbage").contains("does not compile"));
+        assert!(error(b"\0asm\x0d\0\x01\0").contains("exports no sekisho:gateway/router"));
+    }
+}

@@ -1,0 +1,351 @@
+//! Route plugins: translating on the control side, routing on the workers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use wasmtime::Store;
+use wasmtime::component::{HasSelf, InstancePre, Linker};
+
+use super::bindings::request::exports::sekisho::gateway::router as request;
+use super::bindings::routes::exports::sekisho::gateway::translator;
+use super::bindings::routes::sekisho::gateway::types;
+use super::bindings::{request as request_world, routes as world};
+use super::store::{self, HostState, PluginLog};
+use super::{Engine, Failure, LoadError, convert, load};
+use crate::bootstrap::{Gateway, PluginLimits};
+use crate::finding::Finding;
+use crate::model::Translation;
+use crate::object::{Object, ObjectKey};
+
+/// What `route` may hand over, in bytes (decision 16).
+const ROUTE_BYTES: usize = 4 << 10;
+/// What `translate`, `report` and `explain` may hand over, in bytes (decision 16).
+const TRANSLATION_BYTES: usize = 64 << 20;
+
+/// A compiled route plugin.
+pub struct RoutesPlugin {
+    /// Its bootstrap name.
+    pub name: Arc<str>,
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// Its own word for its dialect.
+    pub dialect: String,
+    /// Group, kind and versions of the objects it is given.
+    pub reads: Vec<(String, String, Vec<String>)>,
+    engine: Engine,
+    pre: InstancePre<HostState>,
+    log: Arc<PluginLog>,
+    limits: PluginLimits,
+}
+
+/// What a dialect is told about this gateway.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// From the bootstrap file.
+    pub gateway: Gateway,
+    /// The plugin's own `config` there.
+    pub config: Value,
+}
+
+/// The instance that made a translation; it renders its objects' statuses.
+pub struct Reporter {
+    plugin: Arc<str>,
+    budget: Duration,
+    store: Store<HostState>,
+    guest: translator::Guest,
+}
+
+/// One worker's loaded instance.
+pub struct Router {
+    plugin: Arc<str>,
+    budget: Duration,
+    slow_budget: Duration,
+    store: Store<HostState>,
+    guest: request::Guest,
+}
+
+/// What a router is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'r> {
+    /// Index of the listener in the translation.
+    pub listener: u32,
+    /// Lower case, without port and trailing dot.
+    pub host: &'r str,
+    /// Normalised, without query.
+    pub path: &'r str,
+    /// As the listener lists them.
+    pub inputs: &'r [Option<&'r [u8]>],
+}
+
+/// Why a router chose what it chose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// The route.
+    pub chosen: Option<u32>,
+    /// The virtual host.
+    pub virtual_host: Option<String>,
+    /// Routes passed over, and why.
+    pub rejected: Vec<(u32, String)>,
+}
+
+/// What became of a translation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Every worker serves it.
+    pub live: bool,
+    /// Addresses in use, or why none, for each binding.
+    pub bindings: Vec<Result<Vec<String>, String>>,
+    /// For each listener.
+    pub listeners: Vec<ListenerState>,
+    /// For each source.
+    pub sources: Vec<SourceState>,
+    /// Routes the host refused.
+    pub refused_routes: Vec<(u32, String)>,
+    /// Clusters the host refused.
+    pub refused_clusters: Vec<(u32, String)>,
+}
+
+/// What became of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerState {
+    /// It serves.
+    Serving,
+    /// Another object has its place.
+    Conflict(ObjectKey),
+    /// Its socket cannot be bound.
+    Unbound(String),
+    /// It refuses for want of a credential.
+    NoCredential,
+    /// It refuses because this host cannot serve it.
+    Unsupported(String),
+}
+
+/// What became of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// Usable.
+    Ready,
+    /// The last good content serves.
+    Stale(String),
+    /// None of these exists.
+    Missing(Vec<ObjectKey>),
+    /// It cannot be used.
+    Unusable(String),
+}
+
+/// The status of one object, as its API defines it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Which object.
+    pub object: ObjectKey,
+    /// Its `.status`.
+    pub status: Value,
+}
+
+impl RoutesPlugin {
+    /// Compiles a plugin and asks what it is.
+    ///
+    /// # Errors
+    /// When the bytes are not a route plugin for this host.
+    pub fn load(engine: &Engine, name: &str, bytes: &[u8], sha256: String, limits: PluginLimits) -> Result<Self, LoadError> {
+        let component = load::compile(engine, bytes, &["translator", "router"])?;
+        let name: Arc<str> = name.into();
+        let mut linker = Linker::<HostState>::new(&engine.inner);
+        let pre = world::Routes::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state)
+            .and_then(|()| linker.instantiate_pre(&component))
+            .map_err(|e| LoadError::NotCompilable(format!("{e:#}")))?;
+        let log = PluginLog::new(Arc::clone(&name));
+        let mut plugin =
+            Self { name, sha256, dialect: String::new(), reads: Vec::new(), engine: engine.clone(), pre, log, limits };
+        let (mut store, routes) = plugin.instantiate("describe")?;
+        let description = routes
+            .sekisho_gateway_translator()
+            .call_describe(&mut store)
+            .map_err(|e| Failure::new(&plugin.name, "describe", &e))?;
+        plugin.dialect = description.dialect;
+        for kind in description.reads {
+            if matches!((&*kind.group, &*kind.kind), ("", "Secret") | ("discovery.k8s.io", "EndpointSlice")) {
+                return Err(LoadError::ForbiddenKind(kind.kind));
+            }
+            plugin.reads.push((kind.group, kind.kind, kind.versions));
+        }
+        Ok(plugin)
+    }
+
+    fn instantiate(&self, call: &'static str) -> Result<(Store<HostState>, world::Routes), Failure> {
+        let mut store = store::new(&self.engine, &self.log, self.limits.memory);
+        store::arm(&mut store, self.limits.translate, TRANSLATION_BYTES);
+        let instance = self
+            .pre
+            .instantiate(&mut store)
+            .and_then(|instance| world::Routes::new(&mut store, &instance))
+            .map_err(|e| Failure::new(&self.name, call, &e))?;
+        Ok((store, instance))
+    }
+
+    /// What the objects mean.
+    ///
+    /// # Errors
+    /// [`TranslateError`] when the plugin fails, refuses, or gives what cannot be executed.
+    pub fn translate(
+        &self,
+        environment: &Environment,
+        objects: &[Object],
+    ) -> Result<(Translation, Reporter), TranslateError> {
+        let (mut store, routes) = self.instantiate("translate")?;
+        let gateway = &environment.gateway;
+        let environment = translator::Environment {
+            namespace: gateway.namespace.clone(),
+            labels: gateway.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            class_name: gateway.class_name.clone(),
+            controller_name: gateway.controller_name.clone(),
+            capabilities: Vec::new(),
+            config: environment.config.to_string(),
+        };
+        let objects: Vec<translator::Object> = objects
+            .iter()
+            .map(|object| translator::Object {
+                key: convert::key_out(&object.key),
+                version: object.version.clone(),
+                json: object.json.to_vec(),
+            })
+            .collect();
+        let guest = routes.sekisho_gateway_translator().clone();
+        let translated = guest
+            .call_translate(&mut store, &environment, &objects)
+            .map_err(|e| Failure::new(&self.name, "translate", &e))?;
+        let translation = match translated {
+            Ok(translation) => convert::translation(translation).map_err(TranslateError::Invalid)?,
+            Err(findings) => {
+                return Err(TranslateError::Refused(findings.into_iter().map(convert::finding).collect()));
+            }
+        };
+        let reporter = Reporter { plugin: Arc::clone(&self.name), budget: self.limits.translate, store, guest };
+        Ok((translation, reporter))
+    }
+
+    /// An instance that has loaded a table.
+    ///
+    /// # Errors
+    /// When the plugin fails or does not take its own table.
+    pub fn router(&self, table: &[u8]) -> Result<Router, Failure> {
+        let mut store = store::new(&self.engine, &self.log, self.limits.memory);
+        store::arm(&mut store, self.limits.translate, TRANSLATION_BYTES);
+        let failure = |e: &wasmtime::Error| Failure::new(&self.name, "load", e);
+        let instance = self
+            .pre
+            .instantiate(&mut store)
+            .and_then(|instance| request_world::Request::new(&mut store, &instance))
+            .map_err(|e| failure(&e))?;
+        let guest = instance.sekisho_gateway_router().clone();
+        match guest.call_load(&mut store, table).map_err(|e| failure(&e))? {
+            Ok(()) => Ok(Router {
+                plugin: Arc::clone(&self.name),
+                budget: self.limits.route,
+                slow_budget: self.limits.translate,
+                store,
+                guest,
+            }),
+            Err(cause) => Err(Failure { plugin: Arc::clone(&self.name), call: "load", cause, backtrace: Vec::new() }),
+        }
+    }
+}
+
+impl std::fmt::Debug for RoutesPlugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RoutesPlugin").field("name", &self.name).field("sha256", &self.sha256).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no translation.
+#[derive(Debug, thiserror::Error)]
+pub enum TranslateError {
+    /// The plugin trapped or ran too long.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The plugin says that nothing can be translated.
+    #[error("the plugin refuses to translate")]
+    Refused(Vec<Finding>),
+    /// An index or a name in the translation cannot be.
+    #[error("the plugin's translation is not valid: {0}")]
+    Invalid(String),
+}
+
+impl Reporter {
+    /// The statuses of the translated objects.
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    pub fn report(&mut self, outcome: &Outcome) -> Result<Vec<Status>, Failure> {
+        store::arm(&mut self.store, self.budget, TRANSLATION_BYTES);
+        let statuses = self
+            .guest
+            .call_report(&mut self.store, &convert::outcome(outcome))
+            .map_err(|e| Failure::new(&self.plugin, "report", &e))?;
+        statuses
+            .into_iter()
+            .map(|status| {
+                let json = serde_json::from_str(&status.json).map_err(|e| Failure {
+                    plugin: Arc::clone(&self.plugin),
+                    call: "report",
+                    cause: format!("the status is not JSON: {e}"),
+                    backtrace: Vec::new(),
+                })?;
+                Ok(Status { object: convert::key(status.object), status: json })
+            })
+            .collect()
+    }
+}
+
+impl Router {
+    /// The route for a request; none is 404. After a failure the instance must not be used again.
+    ///
+    /// # Errors
+    /// When the plugin traps or runs too long.
+    pub fn route(&mut self, head: Head<'_>) -> Result<Option<u32>, Failure> {
+        store::arm(&mut self.store, self.budget, ROUTE_BYTES);
+        self.guest
+            .call_route(&mut self.store, head.into())
+            .map_err(|e| Failure::new(&self.plugin, "route", &e))
+    }
+
+    /// The same walk as [`Router::route`], talking.
+    ///
+    /// # Errors
+    /// When the plugin traps or runs too long.
+    pub fn explain(&mut self, head: Head<'_>) -> Result<Explanation, Failure> {
+        store::arm(&mut self.store, self.slow_budget, TRANSLATION_BYTES);
+        let explanation = self
+            .guest
+            .call_explain(&mut self.store, head.into())
+            .map_err(|e| Failure::new(&self.plugin, "explain", &e))?;
+        Ok(Explanation {
+            chosen: explanation.chosen,
+            virtual_host: explanation.virtual_host,
+            rejected: explanation.rejected.into_iter().map(|rejected| (rejected.route, rejected.because)).collect(),
+        })
+    }
+}
+
+impl<'r> From<Head<'r>> for request::RequestHead<'r> {
+    fn from(head: Head<'r>) -> Self {
+        Self { listener: head.listener, host: head.host, path: head.path, inputs: head.inputs }
+    }
+}
+
+impl std::fmt::Debug for Router {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("plugin", &self.plugin).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter").field("plugin", &self.plugin).finish_non_exhaustive()
+    }
+}
+
+impl types::Host for HostState {}
+impl super::bindings::routes::sekisho::gateway::model::Host for HostState {}
+

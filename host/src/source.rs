@@ -1,0 +1,4 @@
+//! Where objects come from. Files and directories today; the Kubernetes API is a later source.
+
+pub mod directory;
+mod parse;

@@ -1,0 +1,145 @@
+//! From accepted bytes to a TLS connection: the SNI chooses the listener, the listener's configuration does the rest.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::server::Acceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::alert::{Alert, drain};
+use super::config::Verification;
+use crate::generation::Socket;
+
+/// What a handshake established. It stays with its connection, whatever the configuration becomes.
+#[derive(Debug)]
+pub struct Handshake {
+    /// As sent, in lower case without a trailing dot.
+    pub sni: Option<Rc<str>>,
+    /// The name of the listener that the SNI chose; none when the default credential was shown.
+    pub listener: Option<Arc<str>>,
+    /// The client's certificates, leaf first.
+    chain: Vec<CertificateDer<'static>>,
+    /// The digest of the verification that they last passed.
+    verified: Cell<Option<[u8; 32]>>,
+}
+
+/// Why there is no TLS connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// What came was no TLS, or broke off.
+    #[error("{0}")]
+    NoHello(std::io::Error),
+    /// No listener claims the name.
+    #[error("no listener for SNI {}; hosts configured here: {hosts}", sni.as_deref().unwrap_or("(none)"))]
+    UnknownName {
+        /// What the client asked for.
+        sni: Option<String>,
+        /// What there is.
+        hosts: String,
+    },
+    /// The listener is there and cannot serve.
+    #[error("listener {listener} refuses SNI {}: {why}", sni.as_deref().unwrap_or("(none)"))]
+    Unable {
+        /// Which one.
+        listener: Arc<str>,
+        /// What the client asked for.
+        sni: Option<String>,
+        /// Why.
+        why: String,
+    },
+    /// The handshake failed.
+    #[error("handshake for SNI {} failed: {error}", sni.as_deref().unwrap_or("(none)"))]
+    Failed {
+        /// What the client asked for.
+        sni: Option<String>,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+impl Handshake {
+    /// Whether the client would be accepted today (decision 3). A chain that passed once is not verified again until
+    /// the verification changes.
+    #[must_use]
+    pub fn still_satisfies(&self, verification: &Option<Verification>) -> bool {
+        let Some(verification) = verification else { return true };
+        if self.verified.get() == Some(verification.digest) {
+            return true;
+        }
+        let accepted = verification.accepts(&self.chain);
+        if accepted {
+            self.verified.set(Some(verification.digest));
+        }
+        accepted
+    }
+}
+
+/// Does a server's handshake on `stream`.
+///
+/// # Errors
+/// [`Refused`]; the client has been told by an alert.
+pub async fn accept(socket: &Socket, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Handshake), Refused> {
+    let mut acceptor = Box::pin(LazyConfigAcceptor::new(Acceptor::default(), stream));
+    let mut start = match acceptor.as_mut().await {
+        Ok(start) => start,
+        Err(error) => {
+            if let Some(mut stream) = acceptor.take_io() {
+                drain(&mut stream).await;
+            }
+            return Err(Refused::NoHello(error));
+        }
+    };
+    let sni = start.client_hello().server_name().map(normalise_sni);
+    let listener = match &sni {
+        Some(name) => socket.find(name),
+        None => socket.nameless(),
+    };
+    let (config, name, verification) = match listener {
+        Some(listener) => {
+            let why = match (&listener.refused, &listener.tls) {
+                (Some(why), _) => Err(why.clone()),
+                (None, Some(tls)) => tls.config.clone(),
+                (None, None) => Err("it has no TLS".to_owned()),
+            };
+            match why {
+                Ok(config) => {
+                    let verification = listener.tls.as_ref().and_then(|tls| tls.verification.as_ref());
+                    (config, Some(Arc::clone(&listener.name)), verification.map(|verification| verification.digest))
+                }
+                Err(why) => {
+                    Alert::InternalError.send(&mut start.io).await;
+                    return Err(Refused::Unable { listener: Arc::clone(&listener.name), sni, why });
+                }
+            }
+        }
+        None => match &socket.default_tls {
+            Some(config) => (Arc::clone(config), None, None),
+            None => {
+                Alert::UnrecognizedName.send(&mut start.io).await;
+                return Err(Refused::UnknownName { sni, hosts: socket.names() });
+            }
+        },
+    };
+    match start.into_stream(config).into_fallible().await {
+        Ok(stream) => {
+            let (_, session) = stream.get_ref();
+            let chain = session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+            let sni = sni.map(Rc::from);
+            Ok((stream, Handshake { sni, listener: name, chain, verified: Cell::new(verification) }))
+        }
+        Err((error, mut stream)) => {
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
+            drain(&mut stream).await;
+            Err(Refused::Failed { sni, error })
+        }
+    }
+}
+
+fn normalise_sni(name: &str) -> String {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.to_ascii_lowercase()
+}

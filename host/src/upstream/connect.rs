@@ -1,0 +1,81 @@
+//! Connections to endpoints.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::body::Body;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::http::LocalExecutor;
+
+/// Window of one stream of an HTTP/2 connection to an endpoint, in bytes.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Window of the whole connection, in bytes.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The endpoint did not answer in time.
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    /// The endpoint, or the way to it, refused.
+    #[error("{0}")]
+    Refused(std::io::Error),
+    /// It is there, but does not speak the protocol.
+    #[error("{0}")]
+    Protocol(hyper::Error),
+}
+
+async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TokioIo<TcpStream>, ConnectError> {
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
+        .await
+        .map_err(|_| ConnectError::Timeout(timeout))?
+        .map_err(ConnectError::Refused)?;
+    // Small writes are the head and the last piece of a body; neither should wait.
+    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+    Ok(TokioIo::new(stream))
+}
+
+/// A new HTTP/1.1 connection, driven by a task of this worker.
+pub(super) async fn http1<B>(address: SocketAddr, timeout: Duration) -> Result<http1::SendRequest<B>, ConnectError>
+where
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let io = tcp(address, timeout).await?;
+    let (sender, connection) = http1::handshake(io).await.map_err(ConnectError::Protocol)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%address, %error, "upstream connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// A new HTTP/2 connection by prior knowledge, driven by a task of this worker.
+pub(super) async fn http2<B>(address: SocketAddr, timeout: Duration) -> Result<http2::SendRequest<B>, ConnectError>
+where
+    B: Body + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let io = tcp(address, timeout).await?;
+    let handshake = http2::Builder::new(LocalExecutor)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .handshake(io);
+    let (sender, connection) = tokio::time::timeout(timeout, handshake)
+        .await
+        .map_err(|_| ConnectError::Timeout(timeout))?
+        .map_err(ConnectError::Protocol)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%address, %error, "upstream connection ended");
+        }
+    });
+    Ok(sender)
+}

@@ -1,0 +1,272 @@
+//! One request to a cluster: an endpoint is chosen, a connection found or made, and what did not reach an endpoint is
+//! tried again.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1;
+
+use super::{Active, Cluster, ConnectError, Endpoint, Pool, connect};
+use crate::http::RequestBody;
+use crate::model::{Retry, UpstreamProtocol};
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The cluster has no endpoint that is ready.
+    #[error("no endpoint of {0} is ready")]
+    NoEndpoint(String),
+    /// No endpoint could be connected to.
+    #[error("cannot connect to {endpoint}: {source}")]
+    Connect {
+        /// The last one tried.
+        endpoint: SocketAddr,
+        /// Why.
+        source: ConnectError,
+    },
+    /// The endpoint closed or broke the connection before it answered.
+    #[error("{endpoint} did not answer: {source}")]
+    Broken {
+        /// Which one.
+        endpoint: SocketAddr,
+        /// Why.
+        source: hyper::Error,
+    },
+}
+
+/// A response, and where it came from.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The response.
+    pub response: Response<UpstreamBody>,
+    /// Who answered.
+    pub endpoint: SocketAddr,
+}
+
+/// The body of a response. It holds the request's place at the endpoint, and gives the connection back at its end.
+#[derive(Debug)]
+pub struct UpstreamBody {
+    body: Incoming,
+    _active: Active,
+    connection: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    pool: Pool,
+    address: SocketAddr,
+    sender: http1::SendRequest<RequestBody>,
+}
+
+impl Connection {
+    /// The connection's task may still have to see that the response is over.
+    fn give_back(mut self) {
+        if self.sender.is_ready() {
+            self.pool.put_http1(self.address, self.sender);
+        } else if !self.sender.is_closed() {
+            tokio::task::spawn_local(async move {
+                if self.sender.ready().await.is_ok() {
+                    self.pool.put_http1(self.address, self.sender);
+                }
+            });
+        }
+    }
+}
+
+/// Sends a request whose head is what the endpoint shall see.
+///
+/// A try is repeated only when no byte of it can have reached an endpoint, or when it is safe by its method, has no
+/// body and met a connection that had been idle.
+///
+/// # Errors
+/// [`SendError`] of the last try.
+pub async fn send(
+    pool: &Pool,
+    cluster: &Cluster,
+    retry: Option<Retry>,
+    client: Version,
+    mut request: Request<RequestBody>,
+) -> Result<Exchange, SendError> {
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut tries_left = retry.filter(|retry| retry.connect_failure).map_or(0, |retry| retry.attempts);
+    let avoid_tried = retry.is_some_and(|retry| retry.avoid_tried);
+    loop {
+        let avoided: &[SocketAddr] = if avoid_tried { &tried } else { &[] };
+        let Some(endpoint) = cluster.choose(avoided) else {
+            return Err(SendError::NoEndpoint(cluster.name.to_string()));
+        };
+        let http2 = match cluster.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::AsClient => client == Version::HTTP_2,
+        };
+        let tried_once =
+            if http2 { try_http2(pool, cluster, endpoint, request).await } else { try_http1(pool, cluster, endpoint, request).await };
+        match tried_once {
+            Ok(exchange) => return Ok(exchange),
+            Err(Failed { error, request: Some(unsent) }) if tries_left > 0 => {
+                tracing::debug!(cluster = &*cluster.name, %error, "trying again");
+                tries_left -= 1;
+                tried.push(endpoint.address);
+                request = *unsent;
+            }
+            Err(Failed { error, .. }) => return Err(error),
+        }
+    }
+}
+
+/// A try that failed, with the request when nothing of it was sent.
+struct Failed {
+    error: SendError,
+    request: Option<Box<Request<RequestBody>>>,
+}
+
+async fn try_http1(
+    pool: &Pool,
+    cluster: &Cluster,
+    endpoint: &std::sync::Arc<Endpoint>,
+    mut request: Request<RequestBody>,
+) -> Result<Exchange, Failed> {
+    let address = endpoint.address;
+    let active = endpoint.begin();
+    *request.version_mut() = Version::HTTP_11;
+    while let Some(mut sender) = pool.take_http1(address) {
+        let again = repeatable(&request);
+        match sender.try_send_request(request).await {
+            Ok(response) => return Ok(exchange_http1(pool, address, active, sender, response)),
+            Err(mut failed) => match (failed.take_message(), again) {
+                // The connection had been closed while it was idle: the next one.
+                (Some(unsent), _) => request = unsent,
+                (None, Some(copy)) => request = copy,
+                (None, None) => return Err(broken(address, failed.into_error())),
+            },
+        }
+    }
+    let mut sender = match connect::http1(address, cluster.connect_timeout).await {
+        Ok(sender) => sender,
+        Err(source) => return Err(unconnected(address, source, request)),
+    };
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(exchange_http1(pool, address, active, sender, response)),
+        Err(failed) => Err(broken(address, failed.into_error())),
+    }
+}
+
+fn exchange_http1(
+    pool: &Pool,
+    address: SocketAddr,
+    active: Active,
+    sender: http1::SendRequest<RequestBody>,
+    response: Response<Incoming>,
+) -> Exchange {
+    let connection = Connection { pool: pool.clone(), address, sender };
+    let response = response.map(|body| {
+        if body.is_end_stream() {
+            connection.give_back();
+            UpstreamBody { body, _active: active, connection: None }
+        } else {
+            UpstreamBody { body, _active: active, connection: Some(connection) }
+        }
+    });
+    Exchange { response, endpoint: address }
+}
+
+async fn try_http2(
+    pool: &Pool,
+    cluster: &Cluster,
+    endpoint: &std::sync::Arc<Endpoint>,
+    mut request: Request<RequestBody>,
+) -> Result<Exchange, Failed> {
+    let address = endpoint.address;
+    let active = endpoint.begin();
+    *request.version_mut() = Version::HTTP_2;
+    // Prior knowledge is HTTP/2 in the clear, and its requests name scheme and authority in the target.
+    request = with_absolute_target(request);
+    let mut sender = match pool.shared_http2(address) {
+        Some(sender) => sender,
+        None => match connect::http2(address, cluster.connect_timeout).await {
+            Ok(sender) => {
+                pool.share_http2(address, sender.clone());
+                sender
+            }
+            Err(source) => return Err(unconnected(address, source, request)),
+        },
+    };
+    match sender.try_send_request(request).await {
+        Ok(response) => {
+            let response = response.map(|body| UpstreamBody { body, _active: active, connection: None });
+            Ok(Exchange { response, endpoint: address })
+        }
+        Err(mut failed) => {
+            let request = failed.take_message().map(Box::new);
+            let source = failed.into_error();
+            Err(Failed { error: SendError::Broken { endpoint: address, source }, request })
+        }
+    }
+}
+
+fn with_absolute_target(mut request: Request<RequestBody>) -> Request<RequestBody> {
+    if let Some(host) = request.headers_mut().remove(http::header::HOST)
+        && let Ok(authority) = http::uri::Authority::try_from(host.as_bytes())
+    {
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        parts.scheme = Some(http::uri::Scheme::HTTP);
+        parts.authority = Some(authority);
+        if let Ok(uri) = http::Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+fn unconnected(endpoint: SocketAddr, source: ConnectError, request: Request<RequestBody>) -> Failed {
+    Failed { error: SendError::Connect { endpoint, source }, request: Some(Box::new(request)) }
+}
+
+fn broken(endpoint: SocketAddr, source: hyper::Error) -> Failed {
+    Failed { error: SendError::Broken { endpoint, source }, request: None }
+}
+
+/// A copy of a request that does no harm when it is sent twice.
+fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    if !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        let over = match &polled {
+            Poll::Ready(None) => true,
+            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+            _ => false,
+        };
+        if over && let Some(connection) = this.connection.take() {
+            connection.give_back();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

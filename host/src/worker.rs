@@ -1,0 +1,239 @@
+//! A thread that serves requests: its own sockets, its own plugin instances, its own connections to endpoints. Nothing
+//! on the path of a request is shared with another worker and locked.
+
+mod accept;
+mod connection;
+mod guarded;
+mod routers;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc as sync_mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, LocalSet};
+
+pub use connection::{Connection, InFlight};
+pub use routers::{Loaded, RouteError};
+
+use crate::bootstrap::{Limits, Trust};
+use crate::generation::Generation;
+use crate::plugin::{Head, Router};
+use crate::upstream::Pool;
+use routers::Routers;
+
+/// How often idle connections to endpoints are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// What control tells a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve this from now on.
+    Publish(Box<Publication>),
+    /// A spare instance that the worker asked for.
+    Spare {
+        /// Index of the plugin.
+        plugin: usize,
+        /// Which table it has loaded.
+        table: u64,
+        /// The instance.
+        router: Box<Router>,
+    },
+    /// Limits and trust of a re-read bootstrap file.
+    Settings(Arc<Limits>, Arc<Trust>),
+    /// Take no new connections, end those there are, and stop.
+    Drain,
+}
+
+/// A generation with what a worker needs of its own to serve it.
+#[derive(Debug)]
+pub struct Publication {
+    /// What is served.
+    pub generation: Arc<Generation>,
+    /// Sockets that are new in it.
+    pub sockets: Vec<(SocketAddr, std::net::TcpListener)>,
+    /// Instances of plugins whose table is new in it.
+    pub routers: Vec<Loaded>,
+    /// Told when every new request of this worker is served by the generation.
+    pub done: sync_mpsc::Sender<()>,
+}
+
+/// What a worker tells control.
+#[derive(Clone, Copy, Debug)]
+pub struct SpareWanted {
+    /// Which worker.
+    pub worker: usize,
+    /// Index of the plugin.
+    pub plugin: usize,
+}
+
+/// A running worker, as control sees it.
+#[derive(Debug)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    /// Starts a worker that serves nothing yet.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        index: usize,
+        limits: Arc<Limits>,
+        trust: Arc<Trust>,
+        wanted: impl Fn(SpareWanted) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return tracing::error!(%error, "a worker cannot start"),
+            };
+            let worker = Worker::new(index, limits, trust, Box::new(wanted));
+            LocalSet::new().block_on(&runtime, worker.run(inbox));
+        })?;
+        Ok(Self { commands, thread })
+    }
+
+    /// Tells the worker something; false when it is gone.
+    pub fn tell(&self, command: Command) -> bool {
+        self.commands.send(command).is_ok()
+    }
+
+    /// Waits for the end that [`Command::Drain`] asked for.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("a worker ended by a panic");
+        }
+    }
+}
+
+/// What all connections of one worker share.
+pub struct Worker {
+    generation: RefCell<Arc<Generation>>,
+    routers: RefCell<Routers>,
+    limits: RefCell<Arc<Limits>>,
+    trust: RefCell<Arc<Trust>>,
+    /// To endpoints.
+    pub pool: Pool,
+    connections: Cell<usize>,
+    draining: watch::Sender<bool>,
+}
+
+impl Worker {
+    fn new(index: usize, limits: Arc<Limits>, trust: Arc<Trust>, wanted: Box<dyn Fn(SpareWanted)>) -> Rc<Self> {
+        let pool = Pool::new(limits.upstream_idle_connections, limits.upstream_idle_timeout);
+        let ask = move |plugin| wanted(SpareWanted { worker: index, plugin });
+        Rc::new(Self {
+            generation: RefCell::default(),
+            routers: RefCell::new(Routers::new(Box::new(ask))),
+            limits: RefCell::new(limits),
+            trust: RefCell::new(trust),
+            pool,
+            connections: Cell::new(0),
+            draining: watch::Sender::new(false),
+        })
+    }
+
+    /// What is served now.
+    #[must_use]
+    pub fn generation(&self) -> Arc<Generation> {
+        Arc::clone(&self.generation.borrow())
+    }
+
+    /// Time-outs, sizes and counts.
+    #[must_use]
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.borrow())
+    }
+
+    /// Whose forwarded headers count.
+    #[must_use]
+    pub fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust.borrow())
+    }
+
+    /// Asks a plugin for a route.
+    ///
+    /// # Errors
+    /// When the plugin fails, or is not to be called after it failed.
+    pub fn route(&self, plugin: usize, head: Head<'_>) -> Result<Option<u32>, RouteError> {
+        self.routers.borrow_mut().route(plugin, head)
+    }
+
+    async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {
+        let mut accepting: HashMap<SocketAddr, AbortHandle> = HashMap::new();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            let command = tokio::select! {
+                command = inbox.recv() => command,
+                _ = sweep.tick() => {
+                    self.pool.sweep();
+                    continue;
+                }
+            };
+            match command {
+                Some(Command::Publish(publication)) => self.publish(*publication, &mut accepting),
+                Some(Command::Spare { plugin, table, router }) => {
+                    self.routers.borrow_mut().add_spare(plugin, table, *router);
+                }
+                Some(Command::Settings(limits, trust)) => {
+                    *self.limits.borrow_mut() = limits;
+                    *self.trust.borrow_mut() = trust;
+                }
+                Some(Command::Drain) | None => break,
+            }
+        }
+        for task in accepting.into_values() {
+            task.abort();
+        }
+        self.drain().await;
+    }
+
+    /// Instances first, then the generation that may call them, then the sockets that lead to it.
+    fn publish(self: &Rc<Self>, publication: Publication, accepting: &mut HashMap<SocketAddr, AbortHandle>) {
+        let Publication { generation, sockets, routers, done } = publication;
+        self.routers.borrow_mut().replace(routers);
+        *self.generation.borrow_mut() = Arc::clone(&generation);
+        accepting.retain(|address, task| {
+            let kept = generation.sockets.contains_key(address);
+            if !kept {
+                task.abort();
+            }
+            kept
+        });
+        for (address, socket) in sockets {
+            match accept::start(self, address, socket) {
+                Ok(task) => drop(accepting.insert(address, task)),
+                Err(error) => tracing::error!(%address, %error, "cannot accept on the socket"),
+            }
+        }
+        let _ = done.send(());
+    }
+
+    /// Ends connections as soon as they have no request in flight, and all of them when the time is over.
+    async fn drain(&self) {
+        let limit = self.limits().drain_timeout;
+        self.draining.send_replace(true);
+        let empty = async {
+            while self.connections.get() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(limit, empty).await.is_err() {
+            tracing::warn!(connections = self.connections.get(), "connections are cut after limits.drainTimeout");
+        }
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("connections", &self.connections.get()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,315 @@
+//! One client connection: handshake, HTTP version, and the times after which it ends.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use super::Worker;
+use super::guarded::Guarded;
+use crate::bootstrap::Limits;
+use crate::http::{LocalExecutor, is_trusted, serve};
+use crate::tls::{self, Handshake, Refused};
+
+/// How an HTTP/2 client in the clear begins (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Window of one HTTP/2 stream, in bytes.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// Window of a whole HTTP/2 connection, in bytes.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// What is buffered of one HTTP/2 stream's response, in bytes.
+const SEND_BUFFER: usize = 256 << 10;
+/// Streams that a client may have reset before we saw them; beyond: GOAWAY (CVE-2023-44487).
+const MOST_PENDING_RESETS: usize = 20;
+/// After an HTTP/2 client said nothing for so long it is asked whether it is still there.
+const PING_AFTER: Duration = Duration::from_secs(20);
+/// How long a connection that was told to end may take to do so when nothing is in flight.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// One client connection, as its requests see it.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker that it belongs to.
+    pub worker: Rc<Worker>,
+    /// The socket that it came in on.
+    pub socket: SocketAddr,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// What TLS established; none in the clear.
+    pub handshake: Option<Handshake>,
+    /// Limits as they were when it came.
+    pub limits: Arc<Limits>,
+    trusted: bool,
+    activity: Rc<Activity>,
+    closing: Cell<bool>,
+    close: Notify,
+}
+
+/// What happens on a connection, for its time-outs.
+#[derive(Debug)]
+pub(super) struct Activity {
+    in_flight: Cell<usize>,
+    served: Cell<bool>,
+    idle_since: Cell<Instant>,
+    head_since: Cell<Option<Instant>>,
+}
+
+/// A request on its way; the connection is not idle while there is one.
+#[derive(Debug)]
+pub struct InFlight(Rc<Activity>);
+
+impl Activity {
+    fn new() -> Rc<Self> {
+        let now = Instant::now();
+        Rc::new(Self {
+            in_flight: Cell::new(0),
+            served: Cell::new(false),
+            idle_since: Cell::new(now),
+            head_since: Cell::new(None),
+        })
+    }
+
+    /// Bytes came.
+    pub(super) fn received(&self) {
+        if self.in_flight.get() == 0 && self.head_since.get().is_none() {
+            self.head_since.set(Some(Instant::now()));
+        }
+    }
+
+    fn begin(self: &Rc<Self>) -> InFlight {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.served.set(true);
+        InFlight(Rc::clone(self))
+    }
+
+    /// When the connection ends if nothing happens; none while a request is in flight. The head of an HTTP/1.1
+    /// request has its own time from its first byte, the first one from the start.
+    fn deadline(&self, limits: &Limits, http2: bool) -> Option<Instant> {
+        if self.in_flight.get() > 0 {
+            return None;
+        }
+        let idle = self.idle_since.get() + limits.idle_timeout;
+        if http2 && self.served.get() {
+            return Some(idle);
+        }
+        let head_since = if self.served.get() { self.head_since.get() } else { Some(self.idle_since.get()) };
+        Some(head_since.map_or(idle, |since| idle.min(since + limits.header_timeout)))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let left = self.0.in_flight.get() - 1;
+        self.0.in_flight.set(left);
+        if left == 0 {
+            self.0.idle_since.set(Instant::now());
+            self.0.head_since.set(None);
+        }
+    }
+}
+
+impl Connection {
+    /// Counts a request for as long as the guard lives.
+    #[must_use]
+    pub fn begin(&self) -> InFlight {
+        self.activity.begin()
+    }
+
+    /// Whether the client speaks TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.handshake.is_some()
+    }
+
+    /// The name that the client asked for.
+    #[must_use]
+    pub fn sni(&self) -> Option<Rc<str>> {
+        self.handshake.as_ref().and_then(|handshake| handshake.sni.clone())
+    }
+
+    /// Whether the peer's forwarded headers count.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// No further request is served after those in flight.
+    pub fn close(&self) {
+        self.closing.set(true);
+        self.close.notify_one();
+    }
+
+    /// Whether the connection is about to end.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+}
+
+/// Serves a connection by a task of its own.
+pub(super) fn start(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
+    worker.connections.set(worker.connections.get() + 1);
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        run(&worker, socket, stream, peer).await;
+        worker.connections.set(worker.connections.get() - 1);
+    });
+}
+
+async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
+    let limits = worker.limits();
+    // Small writes are whole messages; none of them should wait for more.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let Some(target) = worker.generation().sockets.get(&socket).cloned() else { return };
+    let mut draining = worker.draining.subscribe();
+    if !target.secure {
+        let beginning = timeout(limits.header_timeout, is_http2(&stream));
+        let http2 = tokio::select! {
+            http2 = beginning => matches!(http2, Ok(Ok(true))),
+            _ = draining.wait_for(|draining| *draining) => return,
+        };
+        return http(worker, socket, peer, limits, None, stream, http2).await;
+    }
+    let handshake = tokio::select! {
+        handshake = timeout(limits.handshake_timeout, tls::accept(&target, stream)) => handshake,
+        _ = draining.wait_for(|draining| *draining) => return,
+    };
+    drop(target);
+    match handshake {
+        Ok(Ok((stream, handshake))) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            http(worker, socket, peer, limits, Some(handshake), stream, http2).await;
+        }
+        // Port scans and health checks open connections and say nothing.
+        Ok(Err(refused @ Refused::NoHello(_))) => tracing::debug!(%peer, "{refused}"),
+        Ok(Err(refused)) => tracing::warn!(client = %peer, "{refused}"),
+        Err(_) => tracing::debug!(%peer, "no TLS handshake within limits.handshakeTimeout"),
+    }
+}
+
+/// Whether the client begins with the HTTP/2 preface. No byte is taken from the stream.
+async fn is_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut start).await?;
+        if seen == 0 || start[..seen] != PREFACE[..seen] {
+            return Ok(false);
+        }
+        if seen == PREFACE.len() {
+            return Ok(true);
+        }
+        // What was peeked at stays readable, so there is nothing to wait for but time.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    worker: &Rc<Worker>,
+    socket: SocketAddr,
+    peer: SocketAddr,
+    limits: Arc<Limits>,
+    handshake: Option<Handshake>,
+    stream: S,
+    http2: bool,
+) {
+    let activity = Activity::new();
+    let io = TokioIo::new(Guarded::new(stream, Rc::clone(&activity), limits.response_timeout));
+    let trusted = is_trusted(&worker.trust(), peer.ip());
+    let connection = Rc::new(Connection {
+        worker: Rc::clone(worker),
+        socket,
+        peer,
+        handshake,
+        limits,
+        trusted,
+        activity,
+        closing: Cell::new(false),
+        close: Notify::new(),
+    });
+    let serving = Rc::clone(&connection);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let connection = Rc::clone(&serving);
+        async move { Ok::<_, std::convert::Infallible>(serve(connection, request).await) }
+    });
+    let limits = &connection.limits;
+    let ended = if http2 {
+        let mut builder = http2::Builder::new(LocalExecutor);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_pending_accept_reset_streams(MOST_PENDING_RESETS)
+            .keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(limits.header_timeout);
+        drive(&connection, true, builder.serve_connection(io, service), |c| c.graceful_shutdown()).await
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            // Ours instead: hyper's would end idle connections too.
+            .header_read_timeout(None)
+            .max_buf_size(limits.header_bytes)
+            .max_headers(limits.header_count)
+            .half_close(false);
+        drive(&connection, false, builder.serve_connection(io, service), |c| c.graceful_shutdown()).await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(client = %peer, %error, "connection ended");
+    }
+}
+
+/// Polls a connection to its end: its own, or the one that a time-out, a drain or a request asks for.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    connection: &Connection,
+    http2: bool,
+    served: C,
+    shut_down: impl Fn(std::pin::Pin<&mut C>),
+) -> hyper::Result<()> {
+    let mut served = pin!(served);
+    let mut draining = connection.worker.draining.subscribe();
+    loop {
+        let limits = &connection.limits;
+        let deadline = connection.activity.deadline(limits, http2);
+        // While a request is in flight there is nothing to wait for, but it may end meanwhile.
+        let wake = deadline.unwrap_or_else(|| Instant::now() + limits.header_timeout.min(limits.idle_timeout));
+        tokio::select! {
+            ended = served.as_mut() => return ended,
+            () = tokio::time::sleep_until(wake) => {
+                if connection.activity.deadline(limits, http2).is_none_or(|deadline| Instant::now() < deadline) {
+                    continue;
+                }
+            }
+            () = connection.close.notified() => {}
+            _ = draining.wait_for(|draining| *draining) => {}
+        }
+        break;
+    }
+    connection.closing.set(true);
+    shut_down(served.as_mut());
+    // What is in flight ends by its own limits, and at the latest with the worker's drain.
+    loop {
+        let idle = connection.activity.in_flight.get() == 0;
+        match timeout(LAST_WORDS, served.as_mut()).await {
+            Ok(ended) => return ended,
+            Err(_) if idle && connection.activity.in_flight.get() == 0 => return Ok(()),
+            Err(_) => {}
+        }
+    }
+}

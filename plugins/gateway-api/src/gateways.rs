@@ -1,0 +1,166 @@
+//! Gateways of our classes: their addresses, what concerns them as a whole, and their listeners.
+
+use std::net::IpAddr;
+
+use sekisho_sdk::model::Address;
+use sekisho_sdk::{Finding, Object, ObjectKey};
+use serde::Deserialize;
+
+use crate::classes::Classes;
+use crate::finding::{Fault, Findings, Problem};
+use crate::grants::Grants;
+use crate::listeners::{self, Listener, conflicts};
+use crate::objects::Typed;
+use crate::objects::gateway::{Address as AddressSpec, GatewaySpec};
+use crate::precedence::Seniority;
+
+/// A Gateway that is ours.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) key: ObjectKey,
+    pub(crate) generation: i64,
+    pub(crate) seniority: Seniority,
+    /// Why nothing of it is served.
+    pub(crate) refused: Option<Problem>,
+    /// None when the addresses it wants cannot be understood.
+    pub(crate) address: Option<Address>,
+    pub(crate) binding: Option<u32>,
+    pub(crate) listeners: Vec<Listener>,
+}
+
+impl Gateway {
+    /// A name for the sockets it listens on; equal names are equal sockets.
+    pub(crate) fn sockets(&self) -> Option<String> {
+        match self.address.as_ref()? {
+            Address::Dedicated(addresses) if addresses.is_empty() => Some(format!("any {}", self.seniority.name)),
+            Address::Dedicated(addresses) => Some(addresses.join(" ")),
+            _ => Some(String::new()),
+        }
+    }
+
+    /// The listener of a name that has a status and that routes may mean.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = (usize, &Listener)> {
+        self.listeners.iter().enumerate().filter(|(_, listener)| !listener.duplicate)
+    }
+}
+
+/// Reads the Gateways of our classes, oldest first, with the conflicts between their listeners resolved.
+pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, list: &mut Vec<Finding>) -> Vec<Gateway> {
+    let ours = objects.into_iter().filter_map(|object| {
+        // Another class is another controller's: not a word about it, not even if its spec cannot be read.
+        let class = serde_json::from_slice::<Peek>(&object.json)
+            .map_or_else(|_| String::new(), |peek| peek.spec.gateway_class_name);
+        let class = classes.find(&class)?;
+        let Typed { metadata, spec } = sekisho_sdk::objects::read::<Typed<GatewaySpec>>(&object, list)?;
+        let seniority = Seniority::new(metadata.creation_timestamp, &object.key.namespace, &object.key.name);
+        let mut findings = Findings::about(&object.key, list);
+        let mut refused = class.err().cloned();
+        let address = address(&spec.addresses, &mut findings).unwrap_or_else(|problem| {
+            refused.get_or_insert(problem);
+            None
+        });
+        if let Some(problem) = whole(&spec, &mut findings) {
+            refused.get_or_insert(problem);
+        }
+        let mut listeners = listeners::read(&spec.listeners, &object.key, spec.tls.as_ref(), grants, &mut findings);
+        conflicts::within(&mut listeners, &mut findings);
+        Some(Gateway {
+            key: object.key,
+            generation: metadata.generation,
+            seniority,
+            refused,
+            address,
+            binding: None,
+            listeners,
+        })
+    });
+    let mut gateways: Vec<_> = ours.collect();
+    gateways.sort_by(|a, b| a.seniority.cmp(&b.seniority));
+    conflicts::across(&mut gateways, list);
+    conflicts::overlaps(&mut gateways);
+    gateways
+}
+
+/// Just enough of a Gateway to know whose it is.
+#[derive(Deserialize)]
+struct Peek {
+    spec: PeekSpec,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PeekSpec {
+    gateway_class_name: String,
+}
+
+/// The addresses it asks for: one of its own, or the shared ones when it does not care.
+fn address(specs: &[AddressSpec], findings: &mut Findings<'_>) -> Result<Option<Address>, Problem> {
+    let mut addresses = Vec::new();
+    for (index, spec) in specs.iter().enumerate() {
+        let field = format!("spec.addresses[{index}]");
+        match (spec.kind.as_deref().unwrap_or("IPAddress"), spec.value.as_deref().unwrap_or("")) {
+            ("IPAddress", "") => {}
+            ("IPAddress", text) => match text.parse::<IpAddr>() {
+                Ok(address) => addresses.push(address.to_string()),
+                Err(_) => {
+                    let message = format!("`{text}` is not an IP address");
+                    let fault = Fault::new(
+                        "invalid-address",
+                        format!("{field}.value"),
+                        message,
+                        "give an address such as 192.0.2.1 or 2001:db8::1",
+                    );
+                    return Err(findings.refuse(fault.because("Invalid")));
+                }
+            },
+            (other, _) => {
+                let message = format!("addresses of type `{other}` are not served");
+                let fault = Fault::new(
+                    "unsupported-address",
+                    format!("{field}.type"),
+                    message,
+                    "use IPAddress, or leave `addresses` out",
+                );
+                return Err(findings.refuse(fault.because("UnsupportedAddress")));
+            }
+        }
+    }
+    if !addresses.is_empty() && addresses.len() < specs.len() {
+        let message = "the addresses without a value are left out, as others are named";
+        findings.warn(Fault::new("address-without-value", "spec.addresses", message, "name them all, or none"));
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(Some(if specs.is_empty() { Address::Shared } else { Address::Dedicated(addresses) }))
+}
+
+/// What concerns the Gateway as a whole; gives why it is refused.
+fn whole(spec: &GatewaySpec, findings: &mut Findings<'_>) -> Option<Problem> {
+    if let Some(from) = spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref()?.from.as_deref())
+        && from != "None"
+    {
+        let message = "ListenerSets are not served yet, so none attaches";
+        findings.warn(Fault::new(
+            "unsupported-field",
+            "spec.allowedListeners",
+            message,
+            "put their listeners into the Gateway",
+        ));
+    }
+    if let Some(scope) = spec.default_scope.as_deref()
+        && !["", "None"].contains(&scope)
+    {
+        let message = "routes attach by `parentRefs` only";
+        findings.warn(Fault::new("unsupported-field", "spec.defaultScope", message, "name this Gateway in the routes"));
+    }
+    let infrastructure = spec.infrastructure.as_ref()?;
+    if !infrastructure.labels.is_empty() || !infrastructure.annotations.is_empty() {
+        let message = "no object is made for a Gateway, so there is none to carry these labels and annotations";
+        findings.info(Fault::new("no-infrastructure", "spec.infrastructure", message, "nothing needs to be done"));
+    }
+    infrastructure.parameters_ref.as_ref().map(|_| {
+        let message = "this controller has no parameters, so the reference leads nowhere";
+        let fault = Fault::new("invalid-parameters", "spec.infrastructure.parametersRef", message, "remove it");
+        findings.refuse(fault.because("InvalidParameters"))
+    })
+}

@@ -1,0 +1,206 @@
+//! Which listeners cannot be told apart, which share host names, and which keep a place that they do not serve.
+//!
+//! Within one Gateway nobody wins (Gateway `listeners`, "Handling indistinct Listeners"). Gateways that share their
+//! addresses share sockets, and there the older Gateway keeps what it has: a newcomer takes nothing away from it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sekisho_sdk::Finding;
+use sekisho_sdk::host_name::HostName;
+
+use super::{Listener, Protocol};
+use crate::finding::{Fault, Findings, Problem};
+use crate::gateways::Gateway;
+
+const HOSTNAME: &str = "HostnameConflict";
+const PROTOCOL: &str = "ProtocolConflict";
+
+/// Marks the listeners of one Gateway that cannot be told apart.
+pub(crate) fn within(listeners: &mut [Listener], findings: &mut Findings<'_>) {
+    let mut ports: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+    for (index, listener) in listeners.iter().enumerate() {
+        if let Some((_, port, _)) = listener.claim() {
+            ports.entry(port).or_default().push(index);
+        }
+    }
+    for (port, indices) in ports {
+        let protocol = |index: &usize| listeners[*index].claim().map(|(protocol, ..)| protocol);
+        if indices.iter().any(|index| protocol(index) != protocol(&indices[0])) {
+            let message = format!("port {port} cannot be both HTTP and HTTPS");
+            for index in indices {
+                listeners[index].set_conflict(PROTOCOL, "port", &message, findings);
+            }
+            continue;
+        }
+        let mut hosts: HashMap<HostName, Vec<usize>> = HashMap::new();
+        for index in indices {
+            hosts.entry(listeners[index].host.clone().unwrap_or(HostName::Any)).or_default().push(index);
+        }
+        let mut shared: Vec<_> = hosts.into_values().filter(|indices| indices.len() > 1).collect();
+        shared.sort_unstable();
+        for indices in shared {
+            let host = listeners[indices[0]].host.as_ref().map_or_else(String::new, ToString::to_string);
+            let message = format!("{} listeners claim `{host}` on port {port}", indices.len());
+            for index in indices {
+                listeners[index].set_conflict(HOSTNAME, "hostname", &message, findings);
+            }
+        }
+    }
+}
+
+/// Marks the listeners that a Gateway loses to an older one on the same sockets. The Gateways come oldest first.
+pub(crate) fn across(gateways: &mut [Gateway], list: &mut Vec<Finding>) {
+    let mut taken: HashMap<(String, u16), Taken> = HashMap::new();
+    for gateway in gateways.iter_mut().filter(|gateway| gateway.refused.is_none()) {
+        let Some(sockets) = gateway.sockets() else { continue };
+        let mut findings = Findings::about(&gateway.key, list);
+        for listener in gateway.listeners.iter_mut().filter(|listener| listener.is_accepted()) {
+            let Some((protocol, port, host)) = listener.claim() else { continue };
+            let host = host.clone();
+            let who = format!("listener `{}` of Gateway {}", listener.name, gateway.seniority.name);
+            let port = taken.entry((sockets.clone(), port)).or_insert_with(|| Taken {
+                protocol,
+                by: who.clone(),
+                hosts: HashMap::new(),
+            });
+            if port.protocol != protocol {
+                let message = format!("the port is {} for the older {}", port.protocol, port.by);
+                listener.set_conflict(PROTOCOL, "port", &message, &mut findings);
+            } else if let Some(owner) = port.hosts.get(&host) {
+                let message = format!("`{host}` belongs to the older {owner}");
+                listener.set_conflict(HOSTNAME, "hostname", &message, &mut findings);
+            } else {
+                port.hosts.insert(host, who);
+            }
+        }
+    }
+}
+
+/// Who holds a port.
+struct Taken {
+    protocol: &'static str,
+    by: String,
+    hosts: HashMap<HostName, String>,
+}
+
+/// Marks the HTTPS listeners of a port whose names overlap: clients may reuse a connection of one for the other.
+pub(crate) fn overlaps(gateways: &mut [Gateway]) {
+    let served = Served::of(gateways);
+    let mut marks = Vec::new();
+    for (at, names) in &served.0 {
+        for (host, place) in names.iter().filter(|_| at.protocol == "HTTPS") {
+            for wider in wider(host) {
+                if let Some(other) = names.get(&wider) {
+                    marks.push((*place, wider.clone(), *other));
+                    marks.push((*other, host.clone(), *place));
+                }
+            }
+        }
+    }
+    // The nearest name is told, whatever the order of the maps.
+    marks.sort_by(|(a, a_host, _), (b, b_host, _)| {
+        a.cmp(b).then_with(|| b_host.specificity(a_host)).then_with(|| a_host.to_string().cmp(&b_host.to_string()))
+    });
+    for ((gateway, listener), host, (other_gateway, other)) in marks {
+        let other = &gateways[other_gateway].listeners[other].name;
+        let message = format!("listener `{other}` on the same port claims `{host}`");
+        gateways[gateway].listeners[listener]
+            .overlap
+            .get_or_insert_with(|| Problem::new("OverlappingHostnames", message));
+    }
+}
+
+/// The listeners that are not accepted but must keep their place, because a wider listener on the same sockets would
+/// take their traffic.
+pub(crate) fn holds_place(gateways: &[Gateway]) -> Vec<(usize, usize)> {
+    let mut served = Served::of(gateways);
+    let mut places = Vec::new();
+    for (gateway, listener, at) in
+        claims(gateways).filter(|(gateway, listener, _)| !serves(gateways, *gateway, *listener))
+    {
+        let Some((_, _, host)) = gateways[gateway].listeners[listener].claim() else { continue };
+        let Some(names) = served.0.get_mut(&at) else { continue };
+        if !names.contains_key(host) && wider(host).any(|wider| names.contains_key(&wider)) {
+            names.insert(host.clone(), (gateway, listener));
+            places.push((gateway, listener));
+        }
+    }
+    places
+}
+
+/// Where a listener listens.
+#[derive(PartialEq, Eq, Hash)]
+struct At {
+    sockets: String,
+    port: u16,
+    protocol: &'static str,
+}
+
+/// The names served, and by which listener of which Gateway.
+struct Served(HashMap<At, HashMap<HostName, (usize, usize)>>);
+
+impl Served {
+    fn of(gateways: &[Gateway]) -> Self {
+        let mut served: HashMap<At, HashMap<HostName, (usize, usize)>> = HashMap::new();
+        for (gateway, listener, at) in
+            claims(gateways).filter(|(gateway, listener, _)| serves(gateways, *gateway, *listener))
+        {
+            if let Some(host) = &gateways[gateway].listeners[listener].host {
+                served.entry(at).or_default().insert(host.clone(), (gateway, listener));
+            }
+        }
+        Self(served)
+    }
+}
+
+fn claims(gateways: &[Gateway]) -> impl Iterator<Item = (usize, usize, At)> {
+    gateways.iter().enumerate().flat_map(|(gateway_index, gateway)| {
+        let sockets = gateway.sockets();
+        gateway.listeners.iter().enumerate().filter_map(move |(index, listener)| {
+            let (protocol, port, _) = listener.claim()?;
+            Some((gateway_index, index, At { sockets: sockets.clone()?, port, protocol }))
+        })
+    })
+}
+
+fn serves(gateways: &[Gateway], gateway: usize, listener: usize) -> bool {
+    gateways[gateway].refused.is_none() && gateways[gateway].listeners[listener].is_accepted()
+}
+
+/// The claims that cover this one, nearest first.
+fn wider(host: &HostName) -> impl Iterator<Item = HostName> {
+    let name = match host {
+        HostName::Any => None,
+        HostName::Exact(name) | HostName::Subdomains(name) | HostName::OneLabel(name) => Some(name),
+    };
+    name.into_iter().flat_map(|name| {
+        let suffixes = name.match_indices('.').map(|(dot, _)| HostName::Subdomains(name[dot + 1..].to_owned()));
+        suffixes.chain([HostName::Any])
+    })
+}
+
+impl Listener {
+    fn set_conflict(&mut self, reason: &'static str, below: &str, message: &str, findings: &mut Findings<'_>) {
+        let remedy = "change a port or a hostname, so that every request belongs to one listener";
+        let fault = Fault::new("listener-conflict", format!("{}.{below}", self.field), message, remedy);
+        self.conflict = Some(findings.refuse(fault.because(reason)));
+    }
+
+    /// Whether it terminates TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        matches!(self.protocol, Protocol::Https(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wider_names_are_the_suffixes_and_any() {
+        let names = |host: &str| wider(&HostName::parse(host).unwrap()).map(|h| h.to_string()).collect::<Vec<_>>();
+        assert_eq!(names("a.b.c"), ["*.b.c", "*.c", "*"]);
+        assert_eq!(names("*.b.c"), ["*.c", "*"]);
+        assert!(names("*").is_empty());
+    }
+}

@@ -1,0 +1,229 @@
+//! `HTTPRoute` v1.
+
+use sekisho_sdk::objects::Metadata;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct HttpRoute {
+    #[serde(default)]
+    pub(crate) metadata: Metadata,
+    pub(crate) spec: HttpRouteSpec,
+    pub(crate) status: Option<SeenStatus>,
+}
+
+/// Who has written a status before.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct SeenStatus {
+    pub(crate) parents: Vec<SeenParent>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SeenParent {
+    pub(crate) controller_name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct HttpRouteSpec {
+    pub(crate) parent_refs: Vec<ParentRef>,
+    pub(crate) hostnames: Vec<String>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) use_default_gateways: Option<String>,
+}
+
+/// Written back into the status as it was declared, with the group and kind that an API server fills in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ParentRef {
+    #[serde(default = "gateway_group")]
+    pub(crate) group: String,
+    #[serde(default = "gateway_kind")]
+    pub(crate) kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) namespace: Option<String>,
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) section_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<i64>,
+}
+
+fn gateway_group() -> String {
+    super::GROUP.to_owned()
+}
+
+fn gateway_kind() -> String {
+    "Gateway".to_owned()
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Rule {
+    pub(crate) name: Option<String>,
+    pub(crate) matches: Vec<HttpMatch>,
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) backend_refs: Vec<BackendRef>,
+    pub(crate) timeouts: Option<Timeouts>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) session_persistence: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct HttpMatch {
+    pub(crate) path: Option<PathMatch>,
+    pub(crate) headers: Vec<ValueMatch>,
+    pub(crate) query_params: Vec<ValueMatch>,
+    pub(crate) method: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PathMatch {
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) value: Option<String>,
+}
+
+/// A match on a header or a query parameter.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ValueMatch {
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Filter {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) request_header_modifier: Option<HeaderFilter>,
+    pub(crate) response_header_modifier: Option<HeaderFilter>,
+    pub(crate) request_mirror: Option<RequestMirror>,
+    pub(crate) request_redirect: Option<RequestRedirect>,
+    pub(crate) url_rewrite: Option<UrlRewrite>,
+    pub(crate) cors: Option<CorsFilter>,
+    pub(crate) external_auth: Option<Value>,
+    pub(crate) extension_ref: Option<ExtensionRef>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct HeaderFilter {
+    pub(crate) set: Vec<Header>,
+    pub(crate) add: Vec<Header>,
+    pub(crate) remove: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Header {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct RequestMirror {
+    pub(crate) backend_ref: BackendObjectRef,
+    pub(crate) percent: Option<i64>,
+    pub(crate) fraction: Option<Fraction>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Fraction {
+    pub(crate) numerator: i64,
+    pub(crate) denominator: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct RequestRedirect {
+    pub(crate) scheme: Option<String>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) path: Option<PathModifier>,
+    pub(crate) port: Option<i64>,
+    pub(crate) status_code: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct UrlRewrite {
+    pub(crate) hostname: Option<String>,
+    pub(crate) path: Option<PathModifier>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct PathModifier {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) replace_full_path: Option<String>,
+    pub(crate) replace_prefix_match: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct CorsFilter {
+    pub(crate) allow_origins: Vec<String>,
+    pub(crate) allow_credentials: Option<bool>,
+    pub(crate) allow_methods: Vec<String>,
+    pub(crate) allow_headers: Vec<String>,
+    pub(crate) expose_headers: Vec<String>,
+    pub(crate) max_age: Option<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ExtensionRef {
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+}
+
+/// A reference to a backend, without a weight.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct BackendObjectRef {
+    pub(crate) group: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+    pub(crate) port: Option<i64>,
+}
+
+/// One of a rule's `backendRefs`. Its reference is spelled out because `flatten` would hide unknown fields.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct BackendRef {
+    pub(crate) group: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
+    pub(crate) port: Option<i64>,
+    pub(crate) weight: Option<i64>,
+    pub(crate) filters: Vec<Filter>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Timeouts {
+    pub(crate) request: Option<String>,
+    pub(crate) backend_request: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Retry {
+    pub(crate) codes: Vec<i64>,
+    pub(crate) attempts: Option<i64>,
+    pub(crate) backoff: Option<String>,
+}

@@ -1,0 +1,179 @@
+//! The rules of an HTTPRoute: what each does with the requests it matches.
+//!
+//! A rule with something wrong in it is dropped from service, but not from the table: those of its matches that can be
+//! read keep their place and answer 500. Its requests never fall to a wider rule that was not meant for them.
+
+mod answer;
+
+use std::rc::Rc;
+
+use sekisho_sdk::model::{Cors, HeaderOps, RedirectPort, Route};
+use sekisho_sdk::{Origin, table};
+
+use self::answer::Answer;
+use crate::attachment::Hosts;
+use crate::backends::Backends;
+use crate::filters::Filters;
+use crate::finding::{Fault, Findings, Problem};
+use crate::matches::{Match, Path};
+use crate::objects::http_route::Rule as Spec;
+use crate::precedence::Seniority;
+use crate::table::Rows;
+
+/// A rule, ready to be put into tables.
+pub(crate) struct Rule {
+    index: usize,
+    /// For logs and metrics: `namespace/route/rule`.
+    name: String,
+    field: String,
+    matches: Vec<Match>,
+    headers: HeaderOps,
+    cors: Option<Cors>,
+    answer: Answer,
+    emitted: Vec<(Variant, u32)>,
+    pub(crate) state: RuleState,
+}
+
+/// What a rule leaves behind for the status.
+#[derive(Debug, Default)]
+pub(crate) struct RuleState {
+    /// Its name, or its place in the list.
+    pub(crate) label: String,
+    /// Why it is dropped.
+    pub(crate) invalid: Vec<Problem>,
+    /// References that lead nowhere; their share of the requests answers 500.
+    pub(crate) unresolved: Vec<Problem>,
+    /// Where it is in the translation.
+    pub(crate) routes: Vec<u32>,
+    pub(crate) clusters: Vec<u32>,
+}
+
+/// What makes one rule several routes: the prefix that matched, and the port that redirects name.
+#[derive(Clone, Debug, PartialEq)]
+struct Variant {
+    prefix: Option<String>,
+    port: Option<RedirectPort>,
+}
+
+/// The listener that a rule is put into the table of.
+#[derive(Clone, Copy)]
+pub(crate) struct Entrance {
+    pub(crate) https: bool,
+    pub(crate) port: u16,
+}
+
+impl Rule {
+    /// Reads rule `index` of a route that lives in `namespace` and is called `route` (`namespace/name`).
+    pub(crate) fn read(
+        spec: &Spec,
+        index: usize,
+        route: &Seniority,
+        namespace: &str,
+        backends: &mut Backends<'_>,
+        findings: &mut Findings<'_>,
+    ) -> Self {
+        let field = format!("spec.rules[{index}]");
+        let label = spec.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| index.to_string());
+        let name = format!("{}/{label}", route.name);
+        let mut faults = Vec::new();
+        let matches = matches(spec, &field, &mut faults);
+        let mut filters = Filters::read(&spec.filters, &format!("{field}.filters"), &mut faults);
+        let mut unresolved = std::mem::take(&mut filters.unresolved);
+        if spec.session_persistence.is_some() {
+            let message = "session persistence is not served yet";
+            let remedy = "remove it; until then the rule answers 500";
+            faults.push(Fault::new("unsupported-field", format!("{field}.sessionPersistence"), message, remedy));
+        }
+        let headers = std::mem::take(&mut filters.headers);
+        let cors = filters.cors.take();
+        let refused = !unresolved.is_empty();
+        let mut reader = answer::Reader {
+            field: &field,
+            namespace,
+            backends,
+            faults: &mut faults,
+            unresolved: &mut unresolved,
+            clusters: Vec::new(),
+        };
+        let answer = reader.read(spec, filters);
+        let clusters = std::mem::take(&mut reader.clusters);
+        faults.extend(answer.check_matches(&matches, &field));
+        let answer = if refused || !faults.is_empty() { Answer::Refuse } else { answer };
+        for fault in answer.remarks(spec, &matches, &field) {
+            findings.warn(fault);
+        }
+        let state = RuleState {
+            label,
+            invalid: faults.into_iter().map(|fault| findings.refuse(fault)).collect(),
+            unresolved: unresolved.into_iter().map(|fault| findings.refuse(fault)).collect(),
+            routes: Vec::new(),
+            clusters,
+        };
+        Self { index, name, field, matches, headers, cors, answer, emitted: Vec::new(), state }
+    }
+
+    /// Puts the rule into a listener's table, and its routes into the translation as far as they are not there yet.
+    pub(crate) fn put(
+        &mut self,
+        rows: &mut Rows,
+        entrance: Entrance,
+        hosts: &Hosts,
+        route: &Rc<Seniority>,
+        routes: &mut Vec<Route>,
+        findings: &mut Findings<'_>,
+    ) {
+        for nth in 0..self.matches.len() {
+            let Some(conditions) = rows.conditions(&self.matches[nth]) else {
+                let message = "the routes of one listener look at too many different headers";
+                let fault = Fault::new(
+                    "too-many-inputs",
+                    format!("{}.matches[{nth}]", self.field),
+                    message,
+                    "match fewer headers",
+                );
+                self.state.invalid.push(findings.refuse(fault));
+                continue;
+            };
+            let index = self.route(nth, entrance, findings, routes);
+            let one = &self.matches[nth];
+            for (host, specificity) in hosts {
+                let precedence = one.precedence(*specificity, route, self.index, nth);
+                let rule = table::Rule { route: index, path: one.path.rule(), conditions: conditions.clone() };
+                rows.add(host, precedence, rule);
+            }
+        }
+    }
+
+    /// The index of the route for match `nth` at a listener.
+    fn route(&mut self, nth: usize, entrance: Entrance, findings: &Findings<'_>, routes: &mut Vec<Route>) -> u32 {
+        let prefix = match &self.matches[nth].path {
+            Path::Prefix(prefix) if self.answer.needs_prefix() => Some(prefix.clone()),
+            _ => None,
+        };
+        let variant = Variant { prefix, port: self.answer.redirect_port(entrance) };
+        if let Some((_, index)) = self.emitted.iter().find(|(known, _)| *known == variant) {
+            return *index;
+        }
+        let origin = Origin { object: findings.object().clone(), field: self.field.clone() };
+        let action = self.answer.action(variant.prefix.as_deref().unwrap_or("/"), variant.port);
+        let mut route = Route::new(&self.name, origin, action);
+        if !matches!(self.answer, Answer::Refuse) {
+            route.headers = self.headers.clone();
+            route.cors = self.cors.clone();
+        }
+        let index = u32::try_from(routes.len()).expect("fewer routes than bytes of memory");
+        routes.push(route);
+        self.emitted.push((variant, index));
+        self.state.routes.push(index);
+        index
+    }
+}
+
+/// The matches that can be read. Without any written, everything matches.
+fn matches(spec: &Spec, field: &str, faults: &mut Vec<Fault>) -> Vec<Match> {
+    if spec.matches.is_empty() {
+        return vec![Match::any()];
+    }
+    let read = spec.matches.iter().enumerate();
+    read.filter_map(|(nth, one)| Match::read(one, &format!("{field}.matches[{nth}]"), faults)).collect()
+}

@@ -1,0 +1,317 @@
+//! What a rule does with a request: forward, redirect or refuse it.
+
+use sekisho_sdk::model::{
+    Action, Destination, Forward, Fraction, Milliseconds, Mirror, Redirect as ModelRedirect, RedirectPort, Response,
+    Retry, RetryOn, Target,
+};
+
+use super::Entrance;
+use crate::backends::Backends;
+use crate::duration;
+use crate::filters::{Filters, PathChange, Redirect};
+use crate::finding::Fault;
+use crate::matches::{Match, Path};
+use crate::objects::http_route::{BackendRef, Retry as RetrySpec, Rule as Spec, Timeouts};
+
+/// The greatest weight that the API knows.
+const MOST_WEIGHT: i64 = 1_000_000;
+
+/// How often to retry when `attempts` is left out.
+const DEFAULT_ATTEMPTS: i64 = 1;
+
+/// What a rule does with a request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// 500: something is wrong with the rule, or all its weight is on nothing.
+    Refuse,
+    Redirect(Redirect),
+    Forward(Box<Forward>, Option<PathChange>),
+}
+
+/// Reads what a rule does, and keeps what is wrong with it.
+pub(super) struct Reader<'r, 's> {
+    pub(super) field: &'r str,
+    pub(super) namespace: &'r str,
+    pub(super) backends: &'r mut Backends<'s>,
+    pub(super) faults: &'r mut Vec<Fault>,
+    pub(super) unresolved: &'r mut Vec<Fault>,
+    pub(super) clusters: Vec<u32>,
+}
+
+impl Answer {
+    /// Whether the route differs with the prefix that matched.
+    pub(super) fn needs_prefix(&self) -> bool {
+        self.path().is_some_and(PathChange::needs_prefix)
+    }
+
+    fn path(&self) -> Option<&PathChange> {
+        match self {
+            Self::Refuse => None,
+            Self::Redirect(redirect) => redirect.path.as_ref(),
+            Self::Forward(_, path) => path.as_ref(),
+        }
+    }
+
+    /// The port that a redirect names at a listener (HTTPRequestRedirectFilter `port`). Without scheme and port that is
+    /// the listener's; when it is the scheme's own, none has to be named, and a client that came by another port (a
+    /// port map) is sent back to it.
+    pub(super) fn redirect_port(&self, entrance: Entrance) -> Option<RedirectPort> {
+        let Self::Redirect(redirect) = self else { return None };
+        let https = redirect.scheme.map_or(entrance.https, |scheme| scheme == "https");
+        let well_known = if https { 443 } else { 80 };
+        Some(match (redirect.port, redirect.scheme) {
+            (Some(port), _) if port != well_known => RedirectPort::Number(port),
+            (Some(_), _) | (None, Some(_)) => RedirectPort::None,
+            (None, None) if entrance.port == well_known => RedirectPort::AsSent,
+            (None, None) => RedirectPort::Number(entrance.port),
+        })
+    }
+
+    /// As data for the host, for requests of a match whose prefix is `matched`.
+    pub(super) fn action(&self, matched: &str, port: Option<RedirectPort>) -> Action {
+        match self {
+            Self::Refuse => Action::Respond(Response::status(500)),
+            Self::Forward(forward, _)
+                if forward.targets.iter().all(|target| matches!(target.to, Destination::Respond(_))) =>
+            {
+                Action::Respond(Response::status(500))
+            }
+            Self::Redirect(redirect) => Action::Redirect(ModelRedirect {
+                status: redirect.status,
+                scheme: redirect.scheme.map(str::to_owned),
+                host: redirect.host.clone(),
+                port: port.unwrap_or(RedirectPort::None),
+                path: redirect.path.as_ref().map(|path| path.rewrite(matched)),
+            }),
+            Self::Forward(forward, path) => {
+                let path = path.as_ref().map(|path| path.rewrite(matched));
+                Action::Forward(Forward { path, ..Forward::clone(forward) })
+            }
+        }
+    }
+
+    /// A prefix can be replaced only where one was matched.
+    pub(super) fn check_matches(&self, matches: &[Match], field: &str) -> Option<Fault> {
+        let prefixes = matches.iter().all(|one| matches!(one.path, Path::Prefix(_)));
+        (self.needs_prefix() && !prefixes).then(|| {
+            let message = "ReplacePrefixMatch needs every match of the rule to be a PathPrefix";
+            let remedy = "use ReplaceFullPath, or match by PathPrefix";
+            Fault::new("incompatible-filters", format!("{field}.filters"), message, remedy)
+                .because("IncompatibleFilters")
+        })
+    }
+
+    /// What may surprise about a rule that is served.
+    pub(super) fn remarks(&self, spec: &Spec, matches: &[Match], field: &str) -> Vec<Fault> {
+        let mut remarks = Vec::new();
+        if self.needs_prefix() && matches.len() > 1 {
+            let message = "the prefix of whichever match fires is replaced; an API server admits one match only here";
+            remarks.push(Fault::new("several-prefixes", format!("{field}.matches"), message, "split the rule"));
+        }
+        match self {
+            Self::Redirect(_) if spec.filters.iter().any(|filter| filter.kind == "RequestMirror") => {
+                let message = "requests that are redirected are not mirrored";
+                remarks.push(Fault::new("unused-filter", format!("{field}.filters"), message, "remove RequestMirror"));
+            }
+            Self::Redirect(_) if spec.timeouts.is_some() || spec.retry.is_some() => {
+                let message = "requests that are redirected reach no backend";
+                remarks.push(Fault::new("unused-field", field, message, "remove `timeouts` and `retry`"));
+            }
+            Self::Forward(forward, _) if forward.targets.is_empty() => {
+                let message = match spec.backend_refs.is_empty() {
+                    true => "the rule has no backend and answers 500",
+                    false => "all weights are 0, so the rule answers 500",
+                };
+                remarks.push(Fault::new("no-backend", format!("{field}.backendRefs"), message, "add a backend"));
+            }
+            _ => {}
+        }
+        remarks
+    }
+}
+
+impl Reader<'_, '_> {
+    pub(super) fn read(&mut self, spec: &Spec, filters: Filters<'_>) -> Answer {
+        let (timeout, per_try) = self.timeouts(spec.timeouts.as_ref());
+        let retry = spec.retry.as_ref().and_then(|retry| self.retry(retry, per_try));
+        let targets = self.targets(&spec.backend_refs);
+        if let Some(redirect) = filters.redirect {
+            if !spec.backend_refs.is_empty() {
+                let message = "a rule with RequestRedirect cannot have backends";
+                let fault = Fault::new(
+                    "incompatible-filters",
+                    format!("{}.backendRefs", self.field),
+                    message,
+                    "remove one of the two",
+                );
+                self.faults.push(fault.because("IncompatibleFilters"));
+            }
+            return Answer::Redirect(redirect);
+        }
+        let mirrors = filters.mirrors.iter().filter_map(|mirror| {
+            match self.backends.resolve(mirror.to.into(), self.namespace, &mirror.field) {
+                Ok(cluster) => {
+                    self.clusters.push(cluster);
+                    let share = Fraction { numerator: mirror.numerator, denominator: mirror.denominator };
+                    Some(Mirror { cluster, share, host_suffix: String::new() })
+                }
+                Err(fault) => {
+                    self.unresolved.push(fault);
+                    None
+                }
+            }
+        });
+        let mirrors = mirrors.collect();
+        let (host, path) = filters.rewrite.map_or((None, None), |rewrite| (rewrite.host, rewrite.path));
+        // One try is the whole exchange, so without retries the shorter time-out is the only one.
+        let timeout = if retry.is_some() { timeout } else { [timeout, per_try].into_iter().flatten().min() };
+        Answer::Forward(Box::new(Forward { host, timeout, retry, mirrors, ..Forward::to(targets) }), path)
+    }
+
+    /// The backends with a weight. One that leads nowhere keeps its weight and answers 500.
+    fn targets(&mut self, specs: &[BackendRef]) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for (index, spec) in specs.iter().enumerate() {
+            let field = format!("{}.backendRefs[{index}]", self.field);
+            let weight = match u32::try_from(spec.weight.unwrap_or(1)) {
+                Ok(weight) if i64::from(weight) <= MOST_WEIGHT => weight,
+                _ => {
+                    let message = format!("{} is not a weight", spec.weight.unwrap_or_default());
+                    self.faults.push(Fault::new(
+                        "invalid-weight",
+                        format!("{field}.weight"),
+                        message,
+                        "give a number from 0 to 1000000",
+                    ));
+                    continue;
+                }
+            };
+            let filters = Filters::read(&spec.filters, &format!("{field}.filters"), self.faults);
+            if let Some(beyond) = filters.beyond_backend() {
+                let message = format!("{beyond} is not served on a single backend");
+                self.faults.push(Fault::new(
+                    "unsupported-filter",
+                    format!("{field}.filters"),
+                    message,
+                    "put the filter on the rule",
+                ));
+            }
+            let known = filters.unresolved.is_empty();
+            self.unresolved.extend(filters.unresolved);
+            let to = match self.backends.resolve(spec.into(), self.namespace, &field) {
+                Ok(cluster) => {
+                    self.clusters.push(cluster);
+                    if known { Destination::Cluster(cluster) } else { Destination::Respond(Response::status(500)) }
+                }
+                Err(fault) => {
+                    self.unresolved.push(fault);
+                    Destination::Respond(Response::status(500))
+                }
+            };
+            if weight > 0 {
+                let host = filters.rewrite.and_then(|rewrite| rewrite.host);
+                targets.push(Target { headers: filters.headers, host, ..Target::new(weight, to) });
+            }
+        }
+        targets
+    }
+
+    /// For the whole exchange, and for one try; zero switches a time-out off.
+    fn timeouts(&mut self, spec: Option<&Timeouts>) -> (Option<Milliseconds>, Option<Milliseconds>) {
+        let Some(spec) = spec else { return (None, None) };
+        let request = self.duration(spec.request.as_deref(), "timeouts.request").filter(|time| *time > 0);
+        let backend =
+            self.duration(spec.backend_request.as_deref(), "timeouts.backendRequest").filter(|time| *time > 0);
+        if let (Some(request), Some(backend)) = (request, backend)
+            && backend > request
+        {
+            let message = "one try cannot take longer than the whole request";
+            let field = format!("{}.timeouts.backendRequest", self.field);
+            self.faults.push(Fault::new("invalid-timeout", field, message, "make it at most `request`"));
+        }
+        (request, backend)
+    }
+
+    fn retry(&mut self, spec: &RetrySpec, per_try: Option<Milliseconds>) -> Option<Retry> {
+        let field = format!("{}.retry", self.field);
+        let backoff = self.duration(spec.backoff.as_deref(), "retry.backoff");
+        let mut statuses = Vec::new();
+        for (index, code) in spec.codes.iter().enumerate() {
+            match u16::try_from(*code) {
+                Ok(status @ 400..=599) => statuses.push(status),
+                _ => {
+                    let message = format!("{code} is not a status to retry on");
+                    self.faults.push(Fault::new(
+                        "unsupported-value",
+                        format!("{field}.codes[{index}]"),
+                        message,
+                        "give a number from 400 to 599",
+                    ));
+                }
+            }
+        }
+        let attempts = match u32::try_from(spec.attempts.unwrap_or(DEFAULT_ATTEMPTS)) {
+            Ok(attempts) => attempts,
+            Err(_) => {
+                let message = "a number of retries cannot be negative, or that great";
+                self.faults.push(Fault::new(
+                    "unsupported-value",
+                    format!("{field}.attempts"),
+                    message,
+                    "give a small number",
+                ));
+                0
+            }
+        };
+        let mut on = vec![RetryOn::ConnectFailure, RetryOn::RefusedStream];
+        if per_try.is_some() {
+            on.push(RetryOn::Timeout);
+        }
+        let retry = Retry { attempts, on, statuses, per_try, backoff, max_backoff: None, avoid_tried: false };
+        (attempts > 0).then_some(retry)
+    }
+
+    fn duration(&mut self, text: Option<&str>, below: &str) -> Option<Milliseconds> {
+        match duration::parse(text?) {
+            Ok(time) => Some(time),
+            Err(why) => {
+                let field = format!("{}.{below}", self.field);
+                self.faults.push(Fault::new("invalid-duration", field, why, "correct it"));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(scheme: Option<&'static str>, port: Option<u16>, entrance: (bool, u16)) -> RedirectPort {
+        let redirect = Redirect { status: 302, scheme, host: None, port, path: None };
+        let entrance = Entrance { https: entrance.0, port: entrance.1 };
+        Answer::Redirect(redirect).redirect_port(entrance).unwrap()
+    }
+
+    #[test]
+    fn a_redirect_names_a_port_only_when_it_must() {
+        use RedirectPort::{AsSent, None as Unnamed, Number};
+        let (http, https, http_8080) = ((false, 80), (true, 443), (false, 8080));
+        for (scheme, explicit, entrance, expected) in [
+            (None, None, http, AsSent),
+            (None, None, https, AsSent),
+            (None, None, http_8080, Number(8080)),
+            (None, Some(80), http, Unnamed),
+            (None, Some(80), http_8080, Unnamed),
+            (None, Some(8080), http, Number(8080)),
+            (Some("https"), None, http, Unnamed),
+            (Some("https"), None, http_8080, Unnamed),
+            (Some("https"), Some(443), http, Unnamed),
+            (Some("https"), Some(8443), http, Number(8443)),
+            (Some("http"), None, https, Unnamed),
+            (Some("http"), Some(443), https, Number(443)),
+        ] {
+            assert_eq!(port(scheme, explicit, entrance), expected, "{scheme:?} {explicit:?} at {entrance:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The objects sorted into what each room needs. Routes stay as they came: they are read one at a time, so that ten
+//! thousand of them are never held twice.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sekisho_sdk::objects::read;
+use sekisho_sdk::{Finding, Object, ObjectKey, Severity};
+use serde::de::DeserializeOwned;
+
+use crate::finding::{Fault, Findings};
+use crate::grants::Grants;
+use crate::objects::{GROUP, Namespace, ReferenceGrantSpec, Service, Typed};
+
+/// All objects of one translation.
+#[derive(Default)]
+pub(crate) struct Snapshot {
+    pub(crate) classes: Vec<Object>,
+    pub(crate) gateways: Vec<Object>,
+    pub(crate) routes: Vec<Object>,
+    pub(crate) grants: Grants,
+    pub(crate) services: Services,
+    pub(crate) namespaces: Namespaces,
+}
+
+/// Services by namespace and name.
+#[derive(Default)]
+pub(crate) struct Services(HashMap<String, HashMap<String, Service>>);
+
+/// Labels of Namespaces by name.
+#[derive(Default)]
+pub(crate) struct Namespaces(HashMap<String, BTreeMap<String, String>>);
+
+impl Snapshot {
+    pub(crate) fn read(objects: Vec<Object>, findings: &mut Vec<Finding>) -> Self {
+        let mut snapshot = Self::default();
+        for object in objects {
+            match (object.key.group.as_str(), object.key.kind.as_str()) {
+                (GROUP, "GatewayClass") => snapshot.classes.push(object),
+                (GROUP, "Gateway") => snapshot.gateways.push(object),
+                (GROUP, "HTTPRoute") => snapshot.routes.push(object),
+                (GROUP, "ReferenceGrant") => {
+                    if let Some(grant) = read::<Typed<ReferenceGrantSpec>>(&object, findings) {
+                        snapshot.grants.add(&object.key.namespace, &grant.spec);
+                    }
+                }
+                ("", "Service") => {
+                    if let Some(service) = read_foreign(&object, findings) {
+                        let ObjectKey { namespace, name, .. } = object.key;
+                        snapshot.services.0.entry(namespace).or_default().insert(name, service);
+                    }
+                }
+                ("", "Namespace") => {
+                    if let Some(Namespace { metadata }) = read_foreign(&object, findings) {
+                        snapshot.namespaces.0.insert(object.key.name, metadata.labels);
+                    }
+                }
+                _ => {}
+            }
+        }
+        // The order of arrival must not show in names and indices.
+        let by_name = |a: &Object, b: &Object| (&a.key.namespace, &a.key.name).cmp(&(&b.key.namespace, &b.key.name));
+        snapshot.classes.sort_by(by_name);
+        snapshot.gateways.sort_by(by_name);
+        snapshot.routes.sort_by(by_name);
+        snapshot
+    }
+}
+
+impl Services {
+    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<&Service> {
+        self.0.get(namespace)?.get(name)
+    }
+}
+
+impl Namespaces {
+    /// None when there is no such Namespace.
+    pub(crate) fn labels(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.0.get(name)
+    }
+}
+
+/// Reads a kind of which only a part matters here, so that its other fields are no news.
+fn read_foreign<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
+    serde_json::from_slice(&object.json)
+        .map_err(|error| {
+            let fault = Fault::new(
+                "invalid-object",
+                "",
+                error.to_string(),
+                "correct the field; until then the object is left out",
+            );
+            Findings::about(&object.key, findings).refuse(fault);
+        })
+        .ok()
+}
+
+/// Reads an object of which it is not known yet whether it is ours: what only warns is kept apart until then.
+pub(crate) fn read_apart<T: DeserializeOwned>(
+    object: &Object,
+    findings: &mut Vec<Finding>,
+) -> Option<(T, Vec<Finding>)> {
+    let mut apart = Vec::new();
+    let value = read(object, &mut apart);
+    match value {
+        Some(value) => Some((value, apart)),
+        None => {
+            findings.extend(apart.into_iter().filter(|finding| finding.severity == Severity::Error));
+            None
+        }
+    }
+}

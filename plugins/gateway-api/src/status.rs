@@ -1,0 +1,50 @@
+//! The `.status` of our objects, from the values that made the table and from what became of them in the host.
+
+mod condition;
+mod gateway;
+mod gateway_class;
+mod http_route;
+mod listener;
+
+use std::collections::HashMap;
+
+use sekisho_sdk::{ObjectKey, Outcome, Status};
+use serde_json::Value;
+
+use self::http_route::RouteStatus;
+use crate::attachment::Place;
+use crate::translate::GatewayApi;
+
+/// The statuses of all GatewayClasses, Gateways and HTTPRoutes that are ours.
+pub(crate) fn report(plugin: &GatewayApi, outcome: &Outcome) -> Vec<Status> {
+    let refused = Refused::of(outcome);
+    let routes: Vec<_> = plugin.routes.iter().map(|route| RouteStatus::of(route, &refused)).collect();
+    let mut attached: HashMap<Place, u32> = HashMap::new();
+    for place in routes.iter().flat_map(RouteStatus::places) {
+        *attached.entry(place).or_default() += 1;
+    }
+    let classes = plugin.classes.iter().map(|class| status(&class.key, &gateway_class::render(class)));
+    let gateways = plugin.gateways.iter().enumerate().map(|(index, gateway)| {
+        let attached = |listener| attached.get(&(index, listener)).copied().unwrap_or(0);
+        status(&gateway.key, &gateway::render(gateway, outcome, attached))
+    });
+    let routes = routes.iter().map(|route| status(&route.route.key, &route.render(&plugin.controller)));
+    classes.chain(gateways).chain(routes).collect()
+}
+
+/// What the host refused, by index in the translation.
+struct Refused<'o> {
+    routes: HashMap<u32, &'o str>,
+    clusters: HashMap<u32, &'o str>,
+}
+
+impl<'o> Refused<'o> {
+    fn of(outcome: &'o Outcome) -> Self {
+        let by_index = |list: &'o [(u32, String)]| list.iter().map(|(index, why)| (*index, why.as_str())).collect();
+        Self { routes: by_index(&outcome.refused_routes), clusters: by_index(&outcome.refused_clusters) }
+    }
+}
+
+fn status(object: &ObjectKey, status: &Value) -> Status {
+    Status { object: object.clone(), json: status.to_string() }
+}

@@ -1,0 +1,91 @@
+//! `HTTPRoute.status`: one entry for each `parentRef` that means one of our Gateways.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::Refused;
+use super::condition::{self, Condition, sentences};
+use crate::attachment::{Parent, Place};
+use crate::finding::Problem;
+use crate::routes::HttpRoute;
+use crate::rules::RuleState;
+
+/// What became of one route.
+pub(super) struct RouteStatus<'r> {
+    pub(super) route: &'r HttpRoute,
+    /// The rules that are dropped, and why: found by us, or by the host.
+    dropped: Vec<(&'r str, Vec<Problem>)>,
+    unresolved: Vec<Problem>,
+}
+
+impl<'r> RouteStatus<'r> {
+    pub(super) fn of(route: &'r HttpRoute, refused: &Refused<'_>) -> Self {
+        let dropped = route.rules.iter().filter_map(|rule| {
+            let problems = dropped(rule, refused);
+            (!problems.is_empty()).then_some((rule.label.as_str(), problems))
+        });
+        let unresolved = route.rules.iter().flat_map(|rule| unresolved(rule, refused));
+        Self { route, dropped: dropped.collect(), unresolved: unresolved.collect() }
+    }
+
+    /// The listeners that the route is attached to and accepted by.
+    pub(super) fn places(&self) -> BTreeSet<Place> {
+        let accepted = self.route.parents.iter().filter(|_| !self.is_invalid());
+        accepted.filter_map(|parent| parent.attached.as_ref().ok()).flatten().copied().collect()
+    }
+
+    pub(super) fn render(&self, controller: &str) -> Value {
+        let parents = self.route.parents.iter().map(|parent| {
+            let conditions = self.conditions(parent);
+            json!({
+                "parentRef": parent.reference,
+                "controllerName": controller,
+                "conditions": condition::render(&conditions, self.route.generation),
+            })
+        });
+        json!({ "parents": parents.collect::<Vec<_>>() })
+    }
+
+    /// Whether not one rule is left.
+    fn is_invalid(&self) -> bool {
+        self.dropped.len() == self.route.rules.len() && !self.dropped.is_empty()
+    }
+
+    fn conditions(&self, parent: &Parent) -> Vec<Condition> {
+        let accepted = match (&parent.attached, self.dropped.first()) {
+            (Err(problem), _) => Condition::fails("Accepted", problem.reason, &problem.message),
+            (Ok(_), Some((_, problems))) if self.is_invalid() => {
+                let reason = problems.first().map_or("UnsupportedValue", |problem| problem.reason);
+                Condition::fails("Accepted", reason, format!("no rule is left: {}", self.reasons()))
+            }
+            (Ok(_), _) => Condition::holds("Accepted", "Accepted", "The route is accepted."),
+        };
+        let partially = accepted.is_true() && !self.dropped.is_empty();
+        let mut conditions = vec![accepted, Condition::resolved_refs(&self.unresolved.iter().collect::<Vec<_>>())];
+        if partially {
+            let names = self.dropped.iter().map(|(label, _)| *label).collect::<Vec<_>>().join(", ");
+            let message = format!("Dropped Rule {names}: {}", self.reasons());
+            conditions.push(Condition::holds("PartiallyInvalid", "UnsupportedValue", message));
+        }
+        conditions
+    }
+
+    fn reasons(&self) -> String {
+        sentences(&self.dropped.iter().flat_map(|(_, problems)| problems).collect::<Vec<_>>())
+    }
+}
+
+fn dropped(rule: &RuleState, refused: &Refused<'_>) -> Vec<Problem> {
+    let by_host = rule.routes.iter().filter_map(|index| refused.routes.get(index));
+    let mut by_host: Vec<_> =
+        by_host.map(|why| Problem::new("UnsupportedValue", format!("rule {}: {why}", rule.label))).collect();
+    by_host.dedup();
+    rule.invalid.iter().cloned().chain(by_host).collect()
+}
+
+fn unresolved(rule: &RuleState, refused: &Refused<'_>) -> Vec<Problem> {
+    let by_host = rule.clusters.iter().filter_map(|index| refused.clusters.get(index));
+    let by_host = by_host.map(|why| Problem::new("UnsupportedProtocol", format!("rule {}: {why}", rule.label)));
+    rule.unresolved.iter().cloned().chain(by_host).collect()
+}

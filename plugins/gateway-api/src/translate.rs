@@ -1,0 +1,181 @@
+//! From objects to the translation, in one direction: classes, Gateways and their listeners, then route by route.
+
+use std::collections::HashSet;
+
+use sekisho_sdk::model::{
+    Binding, ClientVerification, Listener as ModelListener, Misdirected, Protocol as ModelProtocol, Source,
+    Termination, TlsVersion, Translation, Verdict,
+};
+use sekisho_sdk::{Environment, Finding, Object, ObjectKey, table};
+
+use crate::attachment::Directory;
+use crate::backends::Backends;
+use crate::classes::{Class, Classes};
+use crate::finding::{Fault, Findings};
+use crate::gateways::{self, Gateway};
+use crate::listeners::{Emitted, Listener, Protocol, Tls, conflicts};
+use crate::routes::{Growing, HttpRoute, Surroundings};
+use crate::snapshot::Snapshot;
+use crate::table::Rows;
+
+/// What an HTTPS listener offers by ALPN.
+const ALPN: [&str; 2] = ["h2", "http/1.1"];
+
+/// The dialect, and what one translation leaves behind for its reports.
+#[derive(Debug)]
+pub struct GatewayApi {
+    pub(crate) controller: String,
+    pub(crate) classes: Vec<Class>,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) routes: Vec<HttpRoute>,
+}
+
+pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
+    let mut findings = Vec::new();
+    check_config(environment, &mut findings);
+    let Snapshot { classes, gateways, routes, grants, services, namespaces } = Snapshot::read(objects, &mut findings);
+    let classes = Classes::read(&classes, environment, &mut findings);
+    let known_gateways =
+        gateways.iter().map(|object| (object.key.namespace.clone(), object.key.name.clone())).collect();
+    let mut gateways = gateways::read(gateways, &classes, &grants, &mut findings);
+    let mut translation = Translation::default();
+    emit(&mut gateways, &mut translation);
+    let surroundings = Surroundings {
+        gateways: &gateways,
+        directory: Directory::of(&gateways, &namespaces),
+        known_gateways,
+        controller: &environment.controller_name,
+    };
+    let tables = translation.listeners.iter().map(|_| Rows::default()).collect();
+    let mut growing = Growing { backends: Backends::new(&services, &grants), routes: Vec::new(), tables, findings };
+    let read = |object| HttpRoute::read(&object, &surroundings, &mut growing);
+    let routes = routes.into_iter().filter_map(read).collect();
+
+    let Growing { backends, routes: model_routes, tables, findings } = growing;
+    let (inputs, rules): (Vec<_>, Vec<_>) = tables.into_iter().map(Rows::finish).unzip();
+    for (listener, inputs) in translation.listeners.iter_mut().zip(inputs) {
+        listener.inputs = inputs;
+    }
+    translation.table = table::encode(&rules);
+    translation.clusters = backends.clusters;
+    translation.routes = model_routes;
+    translation.findings = findings;
+    let controller = environment.controller_name.clone();
+    (translation, GatewayApi { controller, classes: classes.ours, gateways, routes })
+}
+
+/// This plugin has no configuration, so whatever is there was meant for something else.
+fn check_config(environment: &Environment, findings: &mut Vec<Finding>) {
+    if ["", "null", "{}"].contains(&environment.config.trim()) {
+        return;
+    }
+    let plugin = ObjectKey::new("", "Plugin", "", "gateway-api");
+    let fault = Fault::new("unknown-config", "config", "this plugin has no configuration", "remove it");
+    Findings::about(&plugin, findings).warn(fault);
+}
+
+/// Puts bindings, listeners and sources into the translation, and notes in the Gateways where they are.
+fn emit(gateways: &mut [Gateway], translation: &mut Translation) {
+    let places: HashSet<_> = conflicts::holds_place(gateways).into_iter().collect();
+    for (index, gateway) in gateways.iter_mut().enumerate() {
+        let Some(address) = gateway.address.clone() else { continue };
+        let binding = count(&translation.bindings);
+        gateway.binding = Some(binding);
+        translation.bindings.push(Binding { origin: gateway.key.at("spec.addresses"), address });
+        for (nth, listener) in gateway.listeners.iter_mut().enumerate() {
+            if gateway.refused.is_none() && listener.is_accepted() {
+                listener.emitted = emit_listener(listener, &gateway.key, binding, translation);
+            } else if places.contains(&(index, nth)) {
+                emit_place(listener, &gateway.key, binding, translation);
+            }
+        }
+    }
+}
+
+fn emit_listener(
+    listener: &Listener,
+    gateway: &ObjectKey,
+    binding: u32,
+    translation: &mut Translation,
+) -> Option<Emitted> {
+    let mut emitted = Emitted { listener: count(&translation.listeners), credentials: Vec::new(), trust: None };
+    let protocol = match &listener.protocol {
+        Protocol::Http => ModelProtocol::Http,
+        Protocol::Https(tls) => {
+            emitted.credentials = tls.credentials.iter().map(|source| add(source, translation)).collect();
+            emitted.trust = tls.trust.as_ref().map(|source| add(source, translation));
+            let client = emitted.trust.map(|trust| ClientVerification {
+                trust: vec![trust],
+                no_certificate: tls.client.without_certificate(),
+                untrusted: Verdict::Refuse,
+                names: Vec::new(),
+                pins: Vec::new(),
+                max_depth: None,
+            });
+            ModelProtocol::Https(termination(emitted.credentials.clone(), client))
+        }
+        Protocol::Unserved => return None,
+    };
+    push(listener, &listener.name, protocol, gateway, binding, translation);
+    Some(emitted)
+}
+
+/// Keeps the place of a listener that is not accepted: nothing is served there.
+fn emit_place(listener: &Listener, gateway: &ObjectKey, binding: u32, translation: &mut Translation) {
+    let protocol = match &listener.protocol {
+        Protocol::Http => ModelProtocol::Http,
+        Protocol::Https(_) => {
+            let refusing = Tls::refusing(gateway.at(&listener.field));
+            let credentials = refusing.credentials.iter().map(|source| add(source, translation)).collect();
+            ModelProtocol::Https(termination(credentials, None))
+        }
+        Protocol::Unserved => return,
+    };
+    // A second listener of one name must not be called like the first.
+    let name = if listener.duplicate { &format!("{} at {}", listener.name, listener.field) } else { &listener.name };
+    push(listener, name, protocol, gateway, binding, translation);
+}
+
+fn push(
+    listener: &Listener,
+    name: &str,
+    protocol: ModelProtocol,
+    gateway: &ObjectKey,
+    binding: u32,
+    translation: &mut Translation,
+) {
+    let (Some(port), Some(host)) = (listener.port, &listener.host) else { return };
+    translation.listeners.push(ModelListener {
+        name: format!("{}/{}/{name}", gateway.namespace, gateway.name),
+        origin: gateway.at(&listener.field),
+        binding,
+        port,
+        protocol,
+        hosts: vec![host.to_pattern()],
+        misdirected: Misdirected::Refuse,
+        inputs: Vec::new(),
+        filters: Vec::new(),
+        extensions: Vec::new(),
+    });
+}
+
+fn termination(credentials: Vec<u32>, client: Option<ClientVerification>) -> Termination {
+    Termination {
+        credentials,
+        client,
+        min_version: TlsVersion::Tls12,
+        max_version: TlsVersion::Tls13,
+        cipher_suites: Vec::new(),
+        alpn: ALPN.map(str::to_owned).into(),
+    }
+}
+
+fn add(source: &Source, translation: &mut Translation) -> u32 {
+    let index = count(&translation.sources);
+    translation.sources.push(source.clone());
+    index
+}
+
+fn count<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).expect("fewer entries than bytes of memory")
+}

@@ -1,0 +1,95 @@
+//! Bodies: whole, in both directions, and passed on as they come.
+
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+use rig::{Backend, Form, Gateway, Http, Match, Route, Server, Site, endpoints, httpbin, service};
+
+use crate::task::*;
+
+in_both_forms!(upload_to_httpbin, upload_and_download_at_once, large_download, each_piece_as_it_comes);
+
+/// httpbin and a backend, each with every path routed.
+fn open(form: Form) -> (Site, Gateway) {
+    let site = Site::new();
+    for (name, port, address) in [("httpbin", 8000, httpbin()), ("helloworld", 5000, Backend::start("v1").address())] {
+        site.apply(&service(name, port));
+        site.apply(&endpoints(name, "local", Some(address)));
+        site.apply(&form.route(&Route::new(name, port, &[Match::Prefix("/")])));
+    }
+    site.create_secret(HTTPBIN_CREDENTIAL);
+    site.create_secret(HELLOWORLD_CREDENTIAL);
+    site.apply(&form.gateway(&[Server::simple("httpbin"), Server::simple("helloworld")]));
+    let gateway = site.run();
+    (site, gateway)
+}
+
+fn upload_to_httpbin(form: Form) {
+    let (_site, gateway) = open(form);
+    let text: String = (0..400_000).map(|at| format!("{at:07}\n")).collect(); // 3.2 MB
+    for http in Http::BOTH {
+        let ask = gateway.curl(HTTPBIN, "/post").ca(ca()).http(http).post(text.as_bytes());
+        assert!(ask.clone().answers(200).json()["data"] == text.as_str(), "with its length announced");
+        assert!(ask.header("transfer-encoding: chunked").answers(200).json()["data"] == text.as_str(), "without");
+    }
+}
+
+fn upload_and_download_at_once(form: Form) {
+    let (_site, gateway) = open(form);
+    let bytes: Vec<u8> = Backend::bytes(8 << 20).collect();
+    for http in Http::BOTH {
+        let answer = gateway.curl(HELLOWORLD, "/echo").ca(ca()).http(http).post(&bytes).answers(200);
+        assert!(answer.body == bytes, "{} of {} bytes came back", answer.body.len(), bytes.len());
+    }
+}
+
+fn large_download(form: Form) {
+    let (_site, gateway) = open(form);
+    let bytes: Vec<u8> = Backend::bytes(32 << 20).collect();
+    for http in Http::BOTH {
+        let place = gateway.log().here();
+        let answer = gateway.curl(HELLOWORLD, "/bytes/33554432").ca(ca()).http(http).answers(200);
+        assert!(answer.body == bytes, "{} of {} bytes came", answer.body.len(), bytes.len());
+        let line = gateway.log().wait_since(place, rig::Line::is_access);
+        assert_eq!(line.field("bytes_sent"), bytes.len(), "{}", line.text);
+    }
+}
+
+/// Neither direction waits for the other, or for more.
+fn each_piece_as_it_comes(form: Form) {
+    let (_site, gateway) = open(form);
+    for http in Http::BOTH {
+        // `-T .` sends what there is on standard input, and shows meanwhile what has come back.
+        let ask = gateway.curl(HELLOWORLD, "/echo").ca(ca()).http(http).arg("-N").arg("-T").arg(".").arg("-XPOST");
+        let mut command = ask.command();
+        let mut curl = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("curl can be started");
+        let mut up = curl.stdin.take().expect("it is a pipe");
+        let mut down = curl.stdout.take().expect("it is a pipe");
+        for piece in ["one, ", "two, ", "three"] {
+            up.write_all(piece.as_bytes()).and_then(|()| up.flush()).expect("curl reads on");
+            let mut back = vec![0; piece.len()];
+            // A gateway that waits for the whole body makes this wait until curl gives up.
+            down.read_exact(&mut back).expect("the piece comes back before the next one is sent");
+            assert_eq!(String::from_utf8_lossy(&back), piece);
+        }
+        drop(up);
+        assert_eq!(down.read(&mut [0; 1]).expect("curl ends well"), 0);
+        assert!(curl.wait().expect("a child can be waited for").success());
+    }
+}
+
+#[test]
+fn head_has_no_body() {
+    let (_site, gateway) = open(Form::Istio);
+    for http in Http::BOTH {
+        let answer = gateway.curl(HTTPBIN, "/bytes/10").ca(ca()).http(http).arg("--head").answers(200);
+        assert_eq!(answer.header("content-length").as_deref(), Some("10"), "{answer}");
+        let answer = gateway.curl(HTTPBIN, "/status/204").ca(ca()).http(http).answers(204);
+        assert_eq!(answer.text(), "");
+    }
+}

@@ -1,0 +1,26 @@
+//! The gateway from outside: the real binary, curl, openssl and httpbin. One module an area, one test for each step of
+//! the founding task or each promise.
+
+/// Makes of each function `fn step(form: Form)` two tests, `istio::step` and `gateway_api::step`.
+macro_rules! in_both_forms {
+    ($($step:ident),+ $(,)?) => {
+        mod istio {
+            $(#[test] fn $step() { super::$step(rig::Form::Istio); })+
+        }
+        mod gateway_api {
+            $(#[test] fn $step() { super::$step(rig::Form::GatewayApi); })+
+        }
+    };
+}
+
+mod backends;
+mod bodies;
+mod commands;
+mod reload;
+mod requests;
+mod samples;
+mod secrets;
+mod sni;
+mod task;
+mod tools;
+mod walk_through;

@@ -1,0 +1,109 @@
+//! A running gateway.
+
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::curl::Curl;
+use crate::log::Log;
+use crate::program::program;
+use crate::s_client::SClient;
+
+/// `sekisho run`, as a process of its own. Dropping it stops it as an operator would, and the exit code must be 0.
+#[derive(Debug)]
+pub struct Gateway {
+    child: Child,
+    log: Log,
+    https: u16,
+    http: u16,
+}
+
+impl Gateway {
+    /// Starts it and waits until it says that it is serving.
+    #[track_caller]
+    pub(crate) fn start(bootstrap: &Path, https: u16, http: u16) -> Self {
+        let mut child = Command::new(program())
+            .args(["run".as_ref(), "--config".as_ref(), bootstrap.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the gateway can be started");
+        let log = Log::of(child.stderr.take().expect("it is a pipe"));
+        let gateway = Self { child, log, https, http };
+        gateway.log.wait(|line| line.is("serving"));
+        gateway
+    }
+
+    /// The task's curl line for a host and a path, up to `--cacert`.
+    pub fn curl(&self, host: &str, path: &str) -> Curl {
+        Curl::new("https", host, self.https, path)
+    }
+
+    /// The same in clear text, to port 80.
+    pub fn curl_http(&self, host: &str, path: &str) -> Curl {
+        Curl::new("http", host, self.http, path)
+    }
+
+    /// A TLS handshake with this SNI, or none.
+    pub fn s_client(&self, sni: Option<&str>) -> SClient {
+        SClient::new(self.https, sni, "h2,http/1.1")
+    }
+
+    /// The same, to talk HTTP/1.1 by hand.
+    pub fn s_client_http1(&self, sni: &str) -> SClient {
+        SClient::new(self.https, Some(sni), "http/1.1")
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The port bound for 443.
+    #[must_use]
+    pub fn https(&self) -> u16 {
+        self.https
+    }
+
+    /// The port bound for 80.
+    #[must_use]
+    pub fn http(&self) -> u16 {
+        self.http
+    }
+
+    /// Sends a signal: `HUP`, `TERM`, `INT`.
+    pub fn signal(&self, name: &str) {
+        let kill = r#"kill -s "$1" "$2""#;
+        _ = Command::new("sh").args(["-c", kill, "kill", name, &self.child.id().to_string()]).status();
+    }
+
+    /// Waits for its end.
+    #[must_use]
+    pub fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            match self.child.try_wait().expect("a child can be waited for") {
+                None if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(5)),
+                status => return status,
+            }
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.signal("TERM");
+        let status = self.ended(crate::PATIENCE);
+        if status.is_none() {
+            _ = self.child.kill();
+            _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", self.log.tail());
+        } else {
+            assert_eq!(status.and_then(|status| status.code()), Some(0), "exit code\n{}", self.log.tail());
+        }
+    }
+}
