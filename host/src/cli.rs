@@ -5,7 +5,7 @@ mod check;
 mod demo;
 mod run;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -56,7 +56,6 @@ struct Config {
 }
 
 impl Config {
-    /// A file that nobody named may be missing; then the defaults serve.
     fn read(&self) -> Result<Bootstrap, BootstrapError> {
         Bootstrap::read(&self.config)
     }
@@ -82,9 +81,4 @@ pub fn main() -> ExitCode {
         eprintln!("sekisho: {error:#}");
         ExitCode::FAILURE
     })
-}
-
-/// A path as an operator would write it.
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

@@ -14,6 +14,7 @@ mod routes;
 mod secrets;
 mod store;
 
+pub use convert::{outcome_as_data, translation_from};
 pub use builtin::{is_builtin, names as builtin_names};
 pub use engine::Engine;
 pub use failure::Failure;

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::curl::Curl;
 use crate::log::Log;
-use crate::program::program;
+use crate::program::{ended_within, program};
 use crate::s_client::SClient;
 
 /// `sekisho run`, as a process of its own. Dropping it stops it as an operator would, and the exit code must be 0.
@@ -82,13 +82,7 @@ impl Gateway {
     /// Waits for its end.
     #[must_use]
     pub fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let start = Instant::now();
-        loop {
-            match self.child.try_wait().expect("a child can be waited for") {
-                None if start.elapsed() < patience => std::thread::sleep(Duration::from_millis(5)),
-                status => return status,
-            }
-        }
+        ended_within(&mut self.child, patience)
     }
 }
 

@@ -2,9 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a program may run; curl gives up earlier by itself.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a program left behind.
 #[derive(Debug)]
@@ -38,19 +42,29 @@ impl Finished {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("cannot run {line}: {e}"));
-        let output = std::thread::scope(|scope| {
-            if let Some(mut stdin) = child.stdin.take() {
+        let (stdin, mut stdout, mut stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (status, printed, said) = std::thread::scope(|scope| {
+            if let Some(mut stdin) = stdin {
                 // A program may end without having read everything.
                 scope.spawn(move || drop(stdin.write_all(input)));
             }
-            child.wait_with_output().expect("a child can be waited for")
+            let printed = scope.spawn(move || read_all(stdout.as_mut().expect("it is a pipe")));
+            let said = scope.spawn(move || read_all(stderr.as_mut().expect("it is a pipe")));
+            let status = ended_within(&mut child, LIMIT);
+            if status.is_none() {
+                _ = child.kill();
+                _ = child.wait();
+            }
+            (status, printed.join().expect("reading"), said.join().expect("reading"))
         });
-        Self {
+        let finished = Self {
             command: line,
-            code: output.status.code().unwrap_or(-1),
-            stdout: output.stdout,
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+            code: status.and_then(|status| status.code()).unwrap_or(-1),
+            stdout: printed,
+            stderr: String::from_utf8_lossy(&said).into_owned(),
+        };
+        assert!(status.is_some(), "it did not end within {LIMIT:?}\n{finished}");
+        finished
     }
 
     /// Panics unless the exit code is this one.
@@ -80,6 +94,23 @@ impl Finished {
 impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "$ {}\n{}{}exit code {}", self.command, self.text(), self.stderr, self.code)
+    }
+}
+
+fn read_all(pipe: &mut impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    _ = pipe.read_to_end(&mut bytes);
+    bytes
+}
+
+/// Waits for a program's end; none when it runs on.
+pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        match child.try_wait().expect("a child can be waited for") {
+            None if start.elapsed() < limit => std::thread::sleep(Duration::from_millis(2)),
+            status => return status,
+        }
     }
 }
 

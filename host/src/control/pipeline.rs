@@ -19,7 +19,8 @@ use crate::object::ObjectKey;
 use crate::plugin::{Engine, Failure, Outcome, Router, SecretsPlugin, Status};
 use crate::snapshot::Snapshot;
 use crate::source::directory::Directory;
-use crate::tls::{CredentialMaterial, Spec, TlsCache, TlsListener, TrustMaterial};
+use crate::tls::client_auth::TrustLint;
+use crate::tls::{CredentialMaterial, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
 use crate::upstream::{Cluster, Endpoint};
 use crate::worker::Loaded;
 
@@ -172,6 +173,7 @@ impl Pipeline {
                         format!("the listener refuses its clients: {why}"),
                     ));
                 }
+                findings.extend(trust_findings(tls.as_deref(), said));
                 let listener = Arc::new(Listener {
                     name,
                     plugin,
@@ -419,6 +421,34 @@ fn listener_tls(
         alpn: &termination.alpn,
     };
     Some(cache.listener(&spec))
+}
+
+/// What there is to know of the authorities that a listener's clients are verified by.
+fn trust_findings(tls: Option<&TlsListener>, said: &model::Listener) -> Vec<Finding> {
+    let lints = tls.and_then(|tls| tls.verification.as_ref()).map(Verification::lints).unwrap_or_default();
+    let finding = |lint: TrustLint| {
+        let (severity, code, remedy) = match lint {
+            TrustLint::AcceptsVersion1 { .. } => (
+                Severity::Info,
+                "version-1-clients",
+                "once all clients have certificates of version 3, set tls.v1ClientCertificates to false",
+            ),
+            TrustLint::RefusesVersion1 { .. } => (Severity::Info, "version-1-clients-refused", ""),
+            TrustLint::UnreadableAuthority { .. } => (Severity::Error, "unreadable-authority", "correct or remove it"),
+            TrustLint::AuthorityExpired { .. } | TrustLint::AuthorityNotYetValid { .. } => {
+                (Severity::Error, "authority-out-of-date", "replace it, and what it issued")
+            }
+            TrustLint::NotAuthority { .. } => (Severity::Warning, "not-an-authority", "trust its issuer instead"),
+            TrustLint::WithoutRevocationList { .. }
+            | TrustLint::ForeignRevocationList { .. }
+            | TrustLint::RevocationListExpired { .. } => {
+                (Severity::Error, "revocation-list", "give a current list of every authority, or none at all")
+            }
+        };
+        let origin = &said.origin;
+        Finding::on(severity, &origin.object, &origin.field, code, lint.to_string()).remedy(remedy)
+    };
+    lints.into_iter().map(finding).collect()
 }
 
 /// The addresses of a cluster, with their weights.

@@ -25,6 +25,21 @@ use crate::object::ObjectKey;
 /// Findings of one translation that are kept; a plugin that has more to say is cut short.
 const MOST_FINDINGS: usize = 10_000;
 
+/// The translation that a plugin's records stand for, given as data: how a plugin that was compiled natively is held
+/// against the sandbox.
+///
+/// # Errors
+/// When the data is not such a record, or cannot be executed.
+pub fn translation_from(records: serde_json::Value) -> Result<Translation, String> {
+    translation(serde_json::from_value(records).map_err(|e| e.to_string())?)
+}
+
+/// An outcome as the plugin's records, given as data.
+#[must_use]
+pub fn outcome_as_data(said: &Outcome) -> serde_json::Value {
+    serde_json::to_value(outcome(said)).unwrap_or_default()
+}
+
 /// A whole translation.
 ///
 /// # Errors

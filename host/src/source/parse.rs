@@ -54,7 +54,9 @@ fn json(bytes: &[u8]) -> Result<Vec<Value>, ParseError> {
 fn yaml(bytes: &[u8]) -> Result<Vec<Value>, ParseError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| ParseError { at: None, message: format!("it is not UTF-8 after byte {}", e.valid_up_to()) })?;
-    serde_saphyr::from_multiple::<Value>(text)
+    // YAML 1.2: `n` and `off` are words, as Kubernetes' own names may be.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_multiple_with_options::<Value>(text, options)
         .map(|documents| documents.into_iter().filter(|document| !document.is_null()).collect())
         .map_err(|e| ParseError {
             at: e.location().map(|place| (place.line() as usize, place.column() as usize)),
@@ -152,7 +154,7 @@ mod tests {
     #[test]
     fn wrong_syntax_has_a_place() {
         let error = parse(Path::new("x.json"), b"{\n \"a\": tru }").unwrap_err();
-        assert_eq!(error.at, Some((2, 11)));
+        assert_eq!(error.at, Some((2, 10)));
         let error = parse(Path::new("x.yaml"), b"a: b\n  c: [").unwrap_err();
         assert_eq!(error.at.unwrap().0, 2, "{error:?}");
         let error = parse(Path::new("x.json"), br#"{"kind":"A","metadata":{"name":"n"}}"#).unwrap_err();

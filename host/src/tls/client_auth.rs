@@ -359,9 +359,7 @@ fn verify_tls12_signature_v1(
 
 fn check_dates(not_before: i64, not_after: i64, now: UnixTime) -> Result<(), CertificateError> {
     let time = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if not_before > not_after {
-        Err(CertificateError::Expired)
-    } else if time < not_before {
+    if time < not_before {
         Err(CertificateError::NotValidYetContext { time: now, not_before: unix(not_before) })
     } else if time > not_after {
         Err(CertificateError::ExpiredContext { time: now, not_after: unix(not_after) })

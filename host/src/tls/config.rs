@@ -10,7 +10,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use sha2::{Digest, Sha256};
 
-use super::client_auth::{self, ClientVerifier, Verdict};
+use super::client_auth::{self, ClientVerifier, TrustLint, Verdict};
 use super::credential::{CertificateResolver, Credential};
 use crate::model::{self, TlsVersions};
 
@@ -52,6 +52,12 @@ pub struct Verification {
 }
 
 impl Verification {
+    /// What there is to know of authorities and revocation lists now.
+    #[must_use]
+    pub fn lints(&self) -> Vec<TrustLint> {
+        self.verifier.lints(UnixTime::now())
+    }
+
     /// Whether a client with this chain would be accepted now.
     #[must_use]
     pub fn accepts(&self, chain: &[CertificateDer<'static>]) -> bool {
@@ -179,6 +185,9 @@ fn verifier(
     trust: &[Arc<TrustMaterial>],
     v1_clients: bool,
 ) -> Result<ClientVerifier, String> {
+    if trust.is_empty() {
+        return Err("its clients cannot be verified: none of its authorities is to be had".to_owned());
+    }
     let anchors: Vec<_> = trust.iter().flat_map(|material| &material.anchors).cloned().collect();
     let crls: Vec<_> = trust.iter().flat_map(|material| &material.crls).cloned().collect();
     let verdict = |accept| if accept { Verdict::Accept } else { Verdict::Refuse };

@@ -214,14 +214,15 @@ impl<'a> PublicKey<'a> {
         Ok(key)
     }
 
-    /// The bits of the modulus if this is an RSA key that can be read.
+    /// The bits of the modulus if this is an RSA key; none at all in one that cannot be read.
     #[must_use]
     pub(crate) fn rsa_bits(&self) -> Option<usize> {
-        if Reader::new(self.algorithm).expect(tag::OID).ok()? != Self::RSA {
-            return None;
-        }
-        let mut key = Reader::new(Reader::new(self.bits).only(tag::SEQUENCE).ok()?);
-        der::bit_length(key.integer().ok()?)
+        let is_rsa = Reader::new(self.algorithm).expect(tag::OID).is_ok_and(|id| id == Self::RSA);
+        let modulus = || {
+            let mut key = Reader::new(Reader::new(self.bits).only(tag::SEQUENCE).ok()?);
+            der::bit_length(key.integer().ok()?)
+        };
+        is_rsa.then(|| modulus().unwrap_or_default())
     }
 }
 

@@ -47,10 +47,7 @@ impl Gateway {
 /// Reads the Gateways of our classes, oldest first, with the conflicts between their listeners resolved.
 pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, list: &mut Vec<Finding>) -> Vec<Gateway> {
     let ours = objects.into_iter().filter_map(|object| {
-        // Another class is another controller's: not a word about it, not even if its spec cannot be read.
-        let class = serde_json::from_slice::<Peek>(&object.json)
-            .map_or_else(|_| String::new(), |peek| peek.spec.gateway_class_name);
-        let class = classes.find(&class)?;
+        let class = classes.find(&class(&object, list)?)?;
         let Typed { metadata, spec } = sekisho_sdk::objects::read::<Typed<GatewaySpec>>(&object, list)?;
         let seniority = Seniority::new(metadata.creation_timestamp, &object.key.namespace, &object.key.name);
         let mut findings = Findings::about(&object.key, list);
@@ -81,16 +78,27 @@ pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, lis
     gateways
 }
 
-/// Just enough of a Gateway to know whose it is.
-#[derive(Deserialize)]
-struct Peek {
-    spec: PeekSpec,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PeekSpec {
-    gateway_class_name: String,
+/// The class of a Gateway, read before all else: another class is another controller's, and then not a word is said
+/// about the rest, not even if it cannot be read.
+fn class(object: &Object, list: &mut Vec<Finding>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Peek {
+        spec: PeekSpec,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct PeekSpec {
+        gateway_class_name: String,
+    }
+    match serde_json::from_slice::<Peek>(&object.json) {
+        Ok(Peek { spec }) if !spec.gateway_class_name.is_empty() => Some(spec.gateway_class_name),
+        _ => {
+            let message = "a Gateway needs a class; without one it is nobody's";
+            let fault = Fault::new("missing-field", "spec.gatewayClassName", message, "name a GatewayClass");
+            Findings::about(&object.key, list).refuse(fault);
+            None
+        }
+    }
 }
 
 /// The addresses it asks for: one of its own, or the shared ones when it does not care.
@@ -152,6 +160,9 @@ fn whole(spec: &GatewaySpec, findings: &mut Findings<'_>) -> Option<Problem> {
     {
         let message = "routes attach by `parentRefs` only";
         findings.warn(Fault::new("unsupported-field", "spec.defaultScope", message, "name this Gateway in the routes"));
+    }
+    if spec.listeners.is_empty() {
+        findings.refuse(Fault::new("missing-field", "spec.listeners", "a Gateway needs a listener", "add one"));
     }
     let infrastructure = spec.infrastructure.as_ref()?;
     if !infrastructure.labels.is_empty() || !infrastructure.annotations.is_empty() {

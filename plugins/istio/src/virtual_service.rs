@@ -241,7 +241,7 @@ fn report_repeated(
     rule: &Place<'_>,
     findings: &mut Findings,
 ) {
-    for (index, one) in matches {
+    for (index, one) in matches.iter().filter(|(_, one)| one.here || !one.gateways.is_empty()) {
         if !matched.insert(format!("{one:?}")) {
             let message = "the same match stands further up, so that this one is never reached";
             findings.warning(&rule.item("match", *index), "unreachable-rule", message, "remove it");

@@ -77,7 +77,10 @@ fn environment(said: &Value) -> Environment {
     };
     Environment {
         namespace: said["namespace"].as_str().unwrap_or("istio-system").to_owned(),
-        labels: labels.iter().map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect(),
+        labels: labels
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect(),
         class_name: "istio".to_owned(),
         controller_name: "sekisho.dev/gateway-controller".to_owned(),
         capabilities: Vec::new(),
@@ -182,14 +185,19 @@ fn answer(request: &Request<'_>, translation: &Translation, table: &Table) -> Va
     let by_authority = choose(translation, request, Some(&request.host));
     let chosen = if request.scheme == "https" { choose(translation, request, sni) } else { by_authority };
     let Some((mut index, mut listener)) = chosen else {
-        return if request.scheme == "https" { json!({ "alert": "unrecognized_name" }) } else { json!({ "status": 404 }) };
+        return if request.scheme == "https" {
+            json!({ "alert": "unrecognized_name" })
+        } else {
+            json!({ "status": 404 })
+        };
     };
     let termination = |listener: &Listener| match &listener.protocol {
         Protocol::Https(tls) | Protocol::Tls(tls) => Some(tls.clone()),
         _ => None,
     };
     if let Some(tls) = termination(listener) {
-        answer["credentials"] = tls.credentials.iter().map(|source| candidates(translation, *source)[0].clone()).collect();
+        answer["credentials"] =
+            tls.credentials.iter().map(|source| candidates(translation, *source)[0].clone()).collect();
         answer["client"] = json!(match &tls.client {
             None => "none",
             Some(client) if client.no_certificate == Verdict::Accept => "optional",
@@ -330,8 +338,7 @@ fn location(request: &Request<'_>, redirect: &Redirect) -> String {
 }
 
 fn check_request(said: &Value, translation: &Translation, table: &Table) -> Vec<String> {
-    let mut failures: Vec<String> =
-        unknown(said, &["url", "sni", "method", "headers", "answer"]).into_iter().collect();
+    let mut failures: Vec<String> = unknown(said, &["url", "sni", "method", "headers", "answer"]).into_iter().collect();
     let answer = answer(&Request::new(said), translation, table);
     let expected = said["answer"].as_object().expect("an answer");
     for (field, expected) in expected {
@@ -349,8 +356,7 @@ fn check_request(said: &Value, translation: &Translation, table: &Table) -> Vec<
 }
 
 fn check_findings(expected: &[Value], translation: &Translation, failures: &mut Vec<String>) {
-    let mut given: Vec<_> =
-        translation.findings.iter().filter(|finding| finding.severity != Severity::Info).collect();
+    let mut given: Vec<_> = translation.findings.iter().filter(|finding| finding.severity != Severity::Info).collect();
     for expected in expected {
         failures.extend(unknown(expected, &["severity", "code", "object", "field", "message"]));
         let is = |field: &str, value: &str| expected[field].as_str() == Some(value);
@@ -384,10 +390,14 @@ fn check_statuses(case: &Value, translation: &Translation, plugin: &Istio, failu
         .sources
         .iter()
         .map(|source| {
-            let keys: Vec<ObjectKey> = source.candidates.iter().filter_map(|candidate| match candidate {
-                Locator::Object(key) => Some(key.clone()),
-                _ => None,
-            }).collect();
+            let keys: Vec<ObjectKey> = source
+                .candidates
+                .iter()
+                .filter_map(|candidate| match candidate {
+                    Locator::Object(key) => Some(key.clone()),
+                    _ => None,
+                })
+                .collect();
             let name = keys.first().map_or("", |key| key.name.as_str());
             match said["sources"][name].as_str() {
                 Some("missing") => SourceState::Missing(keys),
@@ -435,7 +445,8 @@ fn contains(given: &Value, expected: &Value) -> bool {
             expected.iter().all(|(name, value)| given.get(name).is_some_and(|given| contains(given, value)))
         }
         (Value::Array(given), Value::Array(expected)) => {
-            given.len() == expected.len() && given.iter().zip(expected).all(|(given, expected)| contains(given, expected))
+            given.len() == expected.len()
+                && given.iter().zip(expected).all(|(given, expected)| contains(given, expected))
         }
         _ => given == expected,
     }

@@ -64,7 +64,7 @@ fn what_cannot_be_served_says_why() {
     for name in ["rsa1024", "rsa1024.pkcs1"] {
         assert_eq!(fault(&[v1("rsa1024")], key(name)), "the RSA key has 1024 bits; at least 2048 are needed");
     }
-    for (name, kind) in [("ed448", "Ed448"), ("secp256k1", "ECDSA secp256k1")] {
+    for (name, kind) in [("ed448", "Ed448"), ("secp256k1", "ECDSA secp256k1"), ("secp256k1.sec1", "ECDSA secp256k1")] {
         let text = fault(&[v1(SERVER)], key(name));
         assert!(
             text.starts_with(&format!("the private key is of a kind that cannot be used here: {kind} (")),
@@ -92,7 +92,7 @@ fn relabel(key: Key) -> Vec<u8> {
 fn a_key_never_shows_itself() {
     assert_eq!(format!("{:?}", key("p256")), "Key(PKCS #8)");
     let random: String = (0..32).map(|_| 'k').collect();
-    let text = fault(&[v1(SERVER)], Key::Pkcs8(random.clone().into_bytes()));
+    let text = fault(&[v1(SERVER)], Key::Pkcs8(random.into_bytes()));
     assert!(!text.contains("kkk"));
 }
 

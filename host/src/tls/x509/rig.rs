@@ -67,8 +67,15 @@ impl Files {
         if Certificate::parse(&der).unwrap().is_v1() {
             return der;
         }
-        let mut contents = v1_contents(&der);
+        let serial = v1_contents(&der)[0].clone();
+        self.bent(&der, issuer, 0, serial)
+    }
+
+    /// A certificate made version 1, with one part changed (see [`v1_contents`]), and signed by `ISSUER.key`.
+    pub(crate) fn bent(&self, der: &[u8], issuer: &str, part: usize, value: Vec<u8>) -> CertificateDer<'static> {
+        let mut contents = v1_contents(der);
         contents[1] = algorithm(&*self.signer(issuer));
+        contents[part] = value;
         self.signed(&contents.concat(), issuer)
     }
 

@@ -71,6 +71,7 @@ key rsa1024 RSA -pkeyopt rsa_keygen_bits:1024
 openssl rsa -in "$client.key" -traditional -out client.pkcs1.key
 openssl rsa -in rsa1024.key -traditional -out rsa1024.pkcs1.key
 openssl ec -in p256.key -out p256.sec1.key
+openssl ec -in secp256k1.key -out secp256k1.sec1.key
 
 # Version 1.
 for name in p256 p384 p521 ed25519 ed448 secp256k1 rsa1024; do issue $name 0x2a $ca $name; done
@@ -127,6 +128,11 @@ revoke odd good ''
 revoke odd-five good 05
 revoke inter inter ''
 revoke inter-2001 inter 2001
+{
+  cat none.cnf
+  printf 'issuingDistributionPoint=critical,@point\n[point]\nfullname=URI:http://crl.example.com/\nonlyuser=TRUE\n'
+} > partial.cnf
+openssl ca -gencrl -config partial.cnf -keyfile $ca.key -cert $ca.crt -crldays 30 -out partial.crl
 sed '/^crl_extensions/d;/^crlnumber/d' none.cnf > v1.cnf
 openssl ca -gencrl -config v1.cnf -keyfile $ca.key -cert $ca.crt -crldays 30 -out v1.crl
 

@@ -53,7 +53,7 @@ fn everything_that_extensions_say() {
 
     let read = |name: &str| {
         let der = files().certificate(name);
-        Certificate::parse(&der).unwrap().extensions().clone().is_authority_and_rest()
+        Certificate::parse(&der).unwrap().extensions().clone().into_row()
     };
     assert_eq!(read("good"), (true, Some((true, true)), false, false, false));
     assert_eq!(read("no-ca"), (false, None, false, false, false));
@@ -65,7 +65,7 @@ fn everything_that_extensions_say() {
 
 impl Extensions<'_> {
     #[allow(clippy::type_complexity, reason = "a row of a table")]
-    fn is_authority_and_rest(self) -> (bool, Option<(bool, bool)>, bool, bool, bool) {
+    fn into_row(self) -> (bool, Option<(bool, bool)>, bool, bool, bool) {
         let usage = self.key_usage.map(|usage| (usage.signs_certificates(), usage.signs_revocation_lists()));
         (
             self.is_authority,
@@ -124,6 +124,19 @@ fn version_1_ends_at_the_key() {
         fault(&files().signed(&contents, "p256")),
         "the signature algorithm differs inside and outside of what is signed"
     );
+}
+
+#[test]
+fn no_extension_comes_twice() {
+    let extension = |id: u8| value(tag::SEQUENCE, &[6, 3, 0x55, 0x1d, id, 4, 2, 5, 0]);
+    let with = |extensions: &[Vec<u8>]| {
+        let list = value(tag::CONTEXT_3, &value(tag::SEQUENCE, &extensions.concat()));
+        let contents =
+            [&[0xa0, 3, 2, 1, 2], &v1_contents(&files().certificate("client3")).concat()[..], &list].concat();
+        files().signed(&contents, "example_certs1/example.com")
+    };
+    assert!(Certificate::parse(&with(&[extension(90), extension(91)])).is_ok());
+    assert_eq!(fault(&with(&[extension(90), extension(91), extension(90)])), "an extension comes twice");
 }
 
 #[test]

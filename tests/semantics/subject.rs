@@ -1,0 +1,157 @@
+//! What a case is run against: a plugin in the sandbox, or the same code compiled natively. Both end in the host's own
+//! model, so that everything after the plugin is the same.
+
+use std::sync::Arc;
+
+use sekisho::bootstrap::{self, PluginCode, PluginLimits};
+use sekisho::model::Translation;
+use sekisho::object::{Object, ObjectKey};
+use sekisho::plugin::{self, Engine, Head, Outcome, Reporter, Router as Sandboxed, RoutesPlugin};
+use sekisho_sdk::{RoutePlugin, Router};
+use serde_json::Value;
+
+pub(crate) trait Subject {
+    /// Group, kind and versions that the plugin reads.
+    fn reads(&self) -> Vec<(String, String, Vec<String>)>;
+    fn translate(&mut self, environment: &plugin::Environment, objects: &[Object]) -> Result<Translation, String>;
+    fn route(&mut self, head: Head<'_>) -> Option<u32>;
+    fn explain(&mut self, head: Head<'_>) -> Option<u32>;
+    fn report(&mut self, outcome: &Outcome) -> Vec<(ObjectKey, Value)>;
+}
+
+/// In wasmtime, with the limits that the gateway has.
+pub(crate) struct InSandbox {
+    plugin: RoutesPlugin,
+    loaded: Option<(Reporter, Sandboxed)>,
+}
+
+impl InSandbox {
+    pub(crate) fn new(engine: &Engine, builtin: &str) -> Self {
+        let config = bootstrap::Plugin {
+            name: builtin.to_owned(),
+            code: PluginCode::Builtin(builtin.to_owned()),
+            sha256: None,
+            config: Value::Null,
+            limits: PluginLimits::default(),
+        };
+        let (bytes, sha256) = plugin::read_code(&config, u64::MAX).expect("a built-in plugin");
+        let plugin = RoutesPlugin::load(engine, builtin, &bytes, sha256, config.limits).expect("a plugin that loads");
+        Self { plugin, loaded: None }
+    }
+
+    fn router(&mut self) -> &mut Sandboxed {
+        &mut self.loaded.as_mut().expect("translated before").1
+    }
+}
+
+impl Subject for InSandbox {
+    fn reads(&self) -> Vec<(String, String, Vec<String>)> {
+        self.plugin.reads.clone()
+    }
+
+    fn translate(&mut self, environment: &plugin::Environment, objects: &[Object]) -> Result<Translation, String> {
+        let (translation, reporter) = self.plugin.translate(environment, objects).map_err(|e| e.to_string())?;
+        let router = self.plugin.router(&translation.table).map_err(|e| e.to_string())?;
+        self.loaded = Some((reporter, router));
+        Ok(translation)
+    }
+
+    fn route(&mut self, head: Head<'_>) -> Option<u32> {
+        self.router().route(head).expect("a router that does not trap")
+    }
+
+    fn explain(&mut self, head: Head<'_>) -> Option<u32> {
+        self.router().explain(head).expect("a router that does not trap").chosen
+    }
+
+    fn report(&mut self, outcome: &Outcome) -> Vec<(ObjectKey, Value)> {
+        let reporter = &mut self.loaded.as_mut().expect("translated before").0;
+        let statuses = reporter.report(outcome).expect("a report that does not trap");
+        statuses.into_iter().map(|status| (status.object, status.status)).collect()
+    }
+}
+
+/// The same code, compiled for this machine.
+pub(crate) struct Native<P: RoutePlugin> {
+    loaded: Option<(P, P::Router)>,
+}
+
+impl<P: RoutePlugin> Native<P> {
+    pub(crate) fn new() -> Self {
+        Self { loaded: None }
+    }
+
+    fn router(&self) -> &P::Router {
+        &self.loaded.as_ref().expect("translated before").1
+    }
+}
+
+impl<P: RoutePlugin> Subject for Native<P> {
+    fn reads(&self) -> Vec<(String, String, Vec<String>)> {
+        P::describe().reads.into_iter().map(|kind| (kind.group, kind.kind, kind.versions)).collect()
+    }
+
+    fn translate(&mut self, environment: &plugin::Environment, objects: &[Object]) -> Result<Translation, String> {
+        let gateway = &environment.gateway;
+        let environment = sekisho_sdk::Environment {
+            namespace: gateway.namespace.clone(),
+            labels: gateway.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            class_name: gateway.class_name.clone(),
+            controller_name: gateway.controller_name.clone(),
+            capabilities: Vec::new(),
+            config: environment.config.to_string(),
+        };
+        let objects = objects.iter().map(object).collect();
+        let (said, plugin) = P::translate(environment, objects).map_err(|findings| format!("{findings:?}"))?;
+        let router = P::Router::load(&said.table)?;
+        let translation = plugin::translation_from(serde_json::to_value(&said).map_err(|e| e.to_string())?)?;
+        self.loaded = Some((plugin, router));
+        Ok(translation)
+    }
+
+    fn route(&mut self, head: Head<'_>) -> Option<u32> {
+        self.router().route(&owned(head))
+    }
+
+    fn explain(&mut self, head: Head<'_>) -> Option<u32> {
+        self.router().explain(&owned(head)).chosen
+    }
+
+    fn report(&mut self, outcome: &Outcome) -> Vec<(ObjectKey, Value)> {
+        let outcome = serde_json::from_value(plugin::outcome_as_data(outcome)).expect("the same record on both sides");
+        let plugin = &self.loaded.as_ref().expect("translated before").0;
+        plugin
+            .report(&outcome)
+            .into_iter()
+            .map(|status| {
+                let sekisho_sdk::ObjectKey { group, kind, namespace, name } = status.object;
+                let value = serde_json::from_str(&status.json).expect("a status is JSON");
+                (ObjectKey { group, kind, namespace, name }, value)
+            })
+            .collect()
+    }
+}
+
+fn object(object: &Object) -> sekisho_sdk::Object {
+    let key = &object.key;
+    sekisho_sdk::Object {
+        key: sekisho_sdk::ObjectKey::new(&key.group, &key.kind, &key.namespace, &key.name),
+        version: object.version.clone(),
+        json: object.json.to_vec(),
+    }
+}
+
+fn owned(head: Head<'_>) -> sekisho_sdk::RequestHead {
+    sekisho_sdk::RequestHead {
+        listener: head.listener,
+        host: head.host.to_owned(),
+        path: head.path.to_owned(),
+        inputs: head.inputs.iter().map(|input| input.map(<[u8]>::to_vec)).collect(),
+    }
+}
+
+/// Keeps one engine, and with it one clock, for all cases.
+pub(crate) fn engine() -> Arc<Engine> {
+    static ENGINE: std::sync::OnceLock<Arc<Engine>> = std::sync::OnceLock::new();
+    Arc::clone(ENGINE.get_or_init(|| Arc::new(Engine::new().expect("an engine"))))
+}
