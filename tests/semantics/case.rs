@@ -88,7 +88,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 
 /// All cases of a plugin, in order of their paths.
 pub(crate) fn read_all(plugin: &str) -> Vec<Case> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases").join(plugin);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases").join(plugin);
     let mut paths = Vec::new();
     collect(&root, &mut paths);
     paths.sort();

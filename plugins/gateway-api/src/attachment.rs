@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sekisho_sdk::ObjectKey;
 use sekisho_sdk::host_name::HostName;
 
+use crate::field::Field;
 use crate::finding::{Fault, Findings, Problem};
 use crate::gateways::Gateway;
 use crate::listeners::Listener;
@@ -79,19 +80,19 @@ impl<'g> Directory<'g> {
         self.names.get(&(namespace, reference.name.as_str())).copied()
     }
 
-    /// Attaches a route by one of its references, the one at `field`.
+    /// Attaches a route by one of its references, the one at `field`, to the Gateway `index` that it means.
     pub(crate) fn attach(
         &self,
-        reference: &ParentRef,
+        reference: ParentRef,
+        index: usize,
         route: &ObjectKey,
         hostnames: &Hostnames,
-        field: &str,
+        field: Field<'_>,
         findings: &mut Findings<'_>,
-    ) -> Option<Parent> {
-        let index = self.find(reference, route)?;
+    ) -> Parent {
         let attached =
-            self.listeners(index, reference, route, hostnames, field).map_err(|fault| findings.refuse(fault));
-        Some(Parent { reference: reference.clone(), attached })
+            self.listeners(index, &reference, route, hostnames, field).map_err(|fault| findings.refuse(fault));
+        Parent { reference, attached }
     }
 
     fn listeners(
@@ -100,7 +101,7 @@ impl<'g> Directory<'g> {
         reference: &ParentRef,
         route: &ObjectKey,
         hostnames: &Hostnames,
-        field: &str,
+        field: Field<'_>,
     ) -> Result<Vec<Place>, Fault> {
         let gateway = &self.gateways[index];
         let named = |listener: &Listener| {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sekisho_sdk::ObjectKey;
 use sekisho_sdk::model::{Cluster, Endpoints, ServicePort, UpstreamProtocol};
 
+use crate::field::Field;
 use crate::finding::Fault;
 use crate::grants::{Grants, Referrer};
 use crate::objects::http_route::{BackendObjectRef, BackendRef};
@@ -63,19 +64,24 @@ impl<'s> Backends<'s> {
     ///
     /// # Errors
     /// A fault with the reason for `ResolvedRefs`.
-    pub(crate) fn resolve(&mut self, reference: Reference<'_>, namespace: &str, field: &str) -> Result<u32, Fault> {
+    pub(crate) fn resolve(
+        &mut self,
+        reference: Reference<'_>,
+        namespace: &str,
+        field: Field<'_>,
+    ) -> Result<u32, Fault> {
         let group = reference.group.unwrap_or("");
         let kind = reference.kind.unwrap_or("Service");
         if !group.is_empty() || kind != "Service" {
             let message = format!("kind `{kind}` in group `{group}` is no backend that is known here");
             return Err(Fault::new("invalid-kind", field, message, "refer to a Service").because("InvalidKind"));
         }
-        let key = ObjectKey::new("", "Service", reference.namespace.unwrap_or(namespace), reference.name);
-        if !self.grants.permit(Referrer::HttpRoute, namespace, &key) {
-            let home = &key.namespace;
+        let home = reference.namespace.unwrap_or(namespace);
+        let service = || ObjectKey::new("", "Service", home, reference.name);
+        if home != namespace && !self.grants.permit(Referrer::HttpRoute, namespace, &service()) {
             let message = format!(
                 "no ReferenceGrant in namespace `{home}` lets HTTPRoutes of `{namespace}` use Service `{}`",
-                key.name
+                reference.name
             );
             let remedy = format!("add a ReferenceGrant in `{home}`");
             return Err(Fault::new("ref-not-permitted", field, message, remedy).because("RefNotPermitted"));
@@ -85,18 +91,18 @@ impl<'s> Backends<'s> {
             return Err(Fault::new("invalid-port", format!("{field}.port"), message, "give the Service's port")
                 .because(NOT_FOUND));
         };
-        let name = format!("{}/{}:{port}", key.namespace, key.name);
+        let name = format!("{home}/{}:{port}", reference.name);
         if let Some(index) = self.names.get(&name) {
             return Ok(*index);
         }
-        let cluster = self.cluster(&name, &key, port, field)?;
+        let cluster = self.cluster(&name, &service(), port, field)?;
         let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
         self.clusters.push(cluster);
         self.names.insert(name, index);
         Ok(index)
     }
 
-    fn cluster(&self, name: &str, key: &ObjectKey, port: u16, field: &str) -> Result<Cluster, Fault> {
+    fn cluster(&self, name: &str, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<Cluster, Fault> {
         let fault = |code, message: String, remedy: &str| Fault::new(code, field, message, remedy).because(NOT_FOUND);
         let Some(service) = self.services.find(&key.namespace, &key.name) else {
             let message = format!("there is no Service `{}` in namespace `{}`", key.name, key.namespace);

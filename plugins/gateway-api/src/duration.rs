@@ -11,7 +11,8 @@ const DIGITS: usize = 5;
 /// A sentence that says what a duration looks like.
 pub(crate) fn parse(text: &str) -> Result<Milliseconds, String> {
     read(text).ok_or_else(|| {
-        format!("`{text}` is not a duration: up to four whole numbers of at most five digits, each with h, m, s or ms, as in `1h30m` or `250ms`")
+        let form = "up to four whole numbers of at most five digits, each with h, m, s or ms, as in `1h30m`";
+        format!("`{text}` is not a duration: {form}")
     })
 }
 

@@ -9,6 +9,7 @@ mod path;
 use sekisho_sdk::model::{Cors, HeaderOps};
 
 pub(crate) use self::path::PathChange;
+use crate::field::Field;
 use crate::finding::Fault;
 use crate::hostname;
 use crate::objects::http_route::{BackendObjectRef, Filter, RequestMirror, RequestRedirect, UrlRewrite};
@@ -47,27 +48,28 @@ pub(crate) struct Rewrite {
 /// A copy of some requests.
 pub(crate) struct Mirror<'s> {
     pub(crate) to: &'s BackendObjectRef,
-    pub(crate) field: String,
+    /// Which filter of the rule it is.
+    pub(crate) index: usize,
     pub(crate) numerator: u32,
     pub(crate) denominator: u32,
 }
 
 impl<'s> Filters<'s> {
     /// Reads the filters at `field`. What is not served there is a fault.
-    pub(crate) fn read(specs: &'s [Filter], field: &str, faults: &mut Vec<Fault>) -> Self {
+    pub(crate) fn read(specs: &'s [Filter], field: Field<'_>, faults: &mut Vec<Fault>) -> Self {
         let mut filters = Self::default();
         for (index, spec) in specs.iter().enumerate() {
-            let place = format!("{field}[{index}]");
+            let place = field.at(index);
             if specs[..index].iter().any(|earlier| earlier.kind == spec.kind) && is_single(&spec.kind) {
                 let message = format!("a second {} filter", spec.kind);
                 faults.push(Fault::new("incompatible-filters", place, message, "keep one").because(INCOMPATIBLE));
                 continue;
             }
-            if let Some(fault) = shape(spec, &place) {
+            if let Some(fault) = shape(spec, place) {
                 faults.push(fault);
                 continue;
             }
-            if let Err(fault) = filters.add(spec, &place) {
+            if let Err(fault) = filters.add(spec, index, place) {
                 faults.push(fault);
             }
         }
@@ -78,19 +80,19 @@ impl<'s> Filters<'s> {
         filters
     }
 
-    fn add(&mut self, spec: &'s Filter, field: &str) -> Result<(), Fault> {
+    fn add(&mut self, spec: &'s Filter, index: usize, field: Field<'_>) -> Result<(), Fault> {
         if let Some(spec) = &spec.request_header_modifier {
-            self.headers.request = headers::read(spec, &format!("{field}.requestHeaderModifier"))?;
+            self.headers.request = headers::read(spec, field.below("requestHeaderModifier"))?;
         } else if let Some(spec) = &spec.response_header_modifier {
-            self.headers.response = headers::read(spec, &format!("{field}.responseHeaderModifier"))?;
+            self.headers.response = headers::read(spec, field.below("responseHeaderModifier"))?;
         } else if let Some(spec) = &spec.request_redirect {
-            self.redirect = Some(Redirect::read(spec, &format!("{field}.requestRedirect"))?);
+            self.redirect = Some(Redirect::read(spec, field.below("requestRedirect"))?);
         } else if let Some(spec) = &spec.url_rewrite {
-            self.rewrite = Some(Rewrite::read(spec, &format!("{field}.urlRewrite"))?);
+            self.rewrite = Some(Rewrite::read(spec, field.below("urlRewrite"))?);
         } else if let Some(spec) = &spec.request_mirror {
-            self.mirrors.extend(Mirror::read(spec, &format!("{field}.requestMirror"))?);
+            self.mirrors.extend(Mirror::read(spec, index, field.below("requestMirror"))?);
         } else if let Some(spec) = &spec.cors {
-            self.cors = Some(cors::read(spec, &format!("{field}.cors"))?);
+            self.cors = Some(cors::read(spec, field.below("cors"))?);
         } else if let Some(spec) = &spec.extension_ref {
             let message =
                 format!("{} `{}` of group `{}` is no filter that is known here", spec.kind, spec.name, spec.group);
@@ -124,7 +126,7 @@ impl<'s> Filters<'s> {
 }
 
 impl Redirect {
-    fn read(spec: &RequestRedirect, field: &str) -> Result<Self, Fault> {
+    fn read(spec: &RequestRedirect, field: Field<'_>) -> Result<Self, Fault> {
         let scheme = match spec.scheme.as_deref() {
             None => None,
             Some("http") => Some("http"),
@@ -154,22 +156,22 @@ impl Redirect {
             }
         };
         let host = precise(spec.hostname.as_deref(), field)?;
-        let path = spec.path.as_ref().map(|path| PathChange::read(path, &format!("{field}.path"))).transpose()?;
+        let path = spec.path.as_ref().map(|path| PathChange::read(path, field.below("path"))).transpose()?;
         Ok(Self { status, scheme, host, port, path })
     }
 }
 
 impl Rewrite {
-    fn read(spec: &UrlRewrite, field: &str) -> Result<Self, Fault> {
+    fn read(spec: &UrlRewrite, field: Field<'_>) -> Result<Self, Fault> {
         let host = precise(spec.hostname.as_deref(), field)?;
-        let path = spec.path.as_ref().map(|path| PathChange::read(path, &format!("{field}.path"))).transpose()?;
+        let path = spec.path.as_ref().map(|path| PathChange::read(path, field.below("path"))).transpose()?;
         Ok(Self { host, path })
     }
 }
 
 impl<'s> Mirror<'s> {
     /// None when no request at all is to be copied.
-    fn read(spec: &'s RequestMirror, field: &str) -> Result<Option<Self>, Fault> {
+    fn read(spec: &'s RequestMirror, index: usize, field: Field<'_>) -> Result<Option<Self>, Fault> {
         let fault = |below: &str, message: &str, remedy: &str| {
             Fault::new("invalid-filter", format!("{field}.{below}"), message, remedy)
         };
@@ -184,7 +186,7 @@ impl<'s> Mirror<'s> {
         match (u32::try_from(numerator), u32::try_from(denominator)) {
             (Ok(0), Ok(1..)) => Ok(None),
             (Ok(numerator), Ok(denominator)) if numerator <= denominator => {
-                Ok(Some(Self { to: &spec.backend_ref, field: format!("{field}.backendRef"), numerator, denominator }))
+                Ok(Some(Self { to: &spec.backend_ref, index, numerator, denominator }))
             }
             _ => {
                 let below = if spec.percent.is_some() { "percent" } else { "fraction" };
@@ -194,7 +196,7 @@ impl<'s> Mirror<'s> {
     }
 }
 
-fn precise(hostname: Option<&str>, field: &str) -> Result<Option<String>, Fault> {
+fn precise(hostname: Option<&str>, field: Field<'_>) -> Result<Option<String>, Fault> {
     let fault = |why| {
         Fault::new("invalid-hostname", format!("{field}.hostname"), why, "give one name such as `www.example.com`")
     };
@@ -207,7 +209,7 @@ fn is_single(kind: &str) -> bool {
 }
 
 /// The settings of a filter's type must be there, and no others.
-fn shape(spec: &Filter, field: &str) -> Option<Fault> {
+fn shape(spec: &Filter, field: Field<'_>) -> Option<Fault> {
     let settings = [
         ("RequestHeaderModifier", "requestHeaderModifier", spec.request_header_modifier.is_some()),
         ("ResponseHeaderModifier", "responseHeaderModifier", spec.response_header_modifier.is_some()),

@@ -1,5 +1,7 @@
 //! What is wrong, told twice: as a finding for `check` and the log, and as the sentence of a condition.
 
+use std::fmt::Display;
+
 use sekisho_sdk::objects::finding;
 use sekisho_sdk::{Finding, ObjectKey, Severity};
 
@@ -24,11 +26,11 @@ impl Fault {
     /// A fault whose condition, where it has one, says `UnsupportedValue`.
     pub(crate) fn new(
         code: &'static str,
-        field: impl Into<String>,
+        field: impl Display,
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        let (field, message, remedy) = (field.into(), message.into(), remedy.into());
+        let (field, message, remedy) = (field.to_string(), message.into(), remedy.into());
         Self { code, reason: "UnsupportedValue", field, message, remedy }
     }
 

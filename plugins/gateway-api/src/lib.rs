@@ -3,19 +3,20 @@
 //! ```text
 //!  objects ─ snapshot ─ classes ─ gateways ─ listeners ──────────────┐
 //!                                    │            (tls, conflicts)   ├─ translate ─ Translation + table
-//!                                attachment ─ rules ─ precedence ────┤
-//!                                      (matches, filters, backends)  └─ status (from the same values)
+//!                                attachment ─ routes ─ rules ─ table ┤
+//!                         (precedence, matches, filters, backends)   └─ status (from the same values)
 //! ```
 //!
-//! This file is the export only. What a condition says and what a request meets come from the same values: a route
-//! that is not accepted has no row in the table. Not read yet: GRPCRoute, TLSRoute, TCPRoute, UDPRoute, ListenerSet and
-//! BackendTLSPolicy; what of a Gateway or HTTPRoute is not served is refused by name.
+//! This file is the export only. What a condition says and what a request meets come from the same values: where a
+//! listener does not accept a route, its table has no row of it. Not read yet: GRPCRoute, TLSRoute, TCPRoute, UDPRoute,
+//! ListenerSet and BackendTLSPolicy; what of a Gateway or HTTPRoute is not served is refused by name.
 
 mod attachment;
 mod backends;
 mod classes;
 mod duration;
 mod features;
+mod field;
 mod filters;
 mod finding;
 mod gateways;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use sekisho_sdk::table::{PathRule, ValueRule, check_regex};
 
+use crate::field::Field;
 use crate::finding::Fault;
 use crate::objects::http_route::{HttpMatch, PathMatch, ValueMatch};
 use crate::precedence::{PathRank, Precedence, Seniority, Specificity};
@@ -37,7 +38,7 @@ impl Match {
     }
 
     /// Reads the match at `field`; none when anything is wrong with it.
-    pub(crate) fn read(spec: &HttpMatch, field: &str, faults: &mut Vec<Fault>) -> Option<Self> {
+    pub(crate) fn read(spec: &HttpMatch, field: Field<'_>, faults: &mut Vec<Fault>) -> Option<Self> {
         let path = match &spec.path {
             None => Ok(Self::any().path),
             Some(path) => Path::read(path, field),
@@ -50,8 +51,8 @@ impl Match {
             }
             method => Ok(method.map(str::to_owned)),
         };
-        let headers = values(&spec.headers, &format!("{field}.headers"), true);
-        let query_params = values(&spec.query_params, &format!("{field}.queryParams"), false);
+        let headers = values(&spec.headers, field.below("headers"), true);
+        let query_params = values(&spec.query_params, field.below("queryParams"), false);
         match (path, method, headers, query_params) {
             (Ok(path), Ok(method), Ok(headers), Ok(query_params)) => Some(Self { path, method, headers, query_params }),
             (path, method, headers, query_params) => {
@@ -83,7 +84,7 @@ impl Match {
 }
 
 impl Path {
-    fn read(spec: &PathMatch, field: &str) -> Result<Self, Fault> {
+    fn read(spec: &PathMatch, field: Field<'_>) -> Result<Self, Fault> {
         let value = spec.value.as_deref().unwrap_or("/");
         let fault =
             |why: String| Fault::new("invalid-path", format!("{field}.path.value"), why, "give a path such as `/shop`");
@@ -149,7 +150,7 @@ fn check_path(value: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn values(specs: &[ValueMatch], field: &str, is_header: bool) -> Result<Vec<(String, ValueRule)>, Fault> {
+fn values(specs: &[ValueMatch], field: Field<'_>, is_header: bool) -> Result<Vec<(String, ValueRule)>, Fault> {
     let mut seen = HashSet::new();
     let mut values = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
@@ -194,10 +195,11 @@ pub(crate) fn is_token(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::SPEC;
 
     fn read(json: &str) -> Result<Match, Vec<Fault>> {
         let mut faults = Vec::new();
-        Match::read(&serde_json::from_str(json).unwrap(), "m", &mut faults).ok_or(faults)
+        Match::read(&serde_json::from_str(json).unwrap(), SPEC, &mut faults).ok_or(faults)
     }
 
     #[test]
@@ -234,7 +236,8 @@ mod tests {
     #[test]
     fn every_fault_is_told() {
         let json = r#"{"path":{"type":"Glob","value":"/a"},"method":"get",
-                       "headers":[{"name":"a b","value":"1"}],"queryParams":[{"name":"q","type":"RegularExpression","value":"("}]}"#;
+                       "headers":[{"name":"a b","value":"1"}],
+                       "queryParams":[{"name":"q","type":"RegularExpression","value":"("}]}"#;
         assert_eq!(read(json).unwrap_err().len(), 4);
     }
 

@@ -8,6 +8,7 @@ use sekisho_sdk::{Finding, Object, ObjectKey};
 
 use crate::attachment::{Directory, Hostnames, Hosts, Parent, Place};
 use crate::backends::Backends;
+use crate::field::{Field, SPEC};
 use crate::finding::{Fault, Findings};
 use crate::gateways::Gateway;
 use crate::hostname;
@@ -59,16 +60,18 @@ impl HttpRoute {
             Findings::about(key, &mut growing.findings).warn(fault);
         }
         let mut parents: Vec<Parent> = Vec::new();
-        for (index, reference) in spec.parent_refs.iter().enumerate() {
-            let field = format!("spec.parentRefs[{index}]");
-            if spec.parent_refs[..index].contains(reference) {
+        let list_field = SPEC.below("parentRefs");
+        for (index, reference) in spec.parent_refs.into_iter().enumerate() {
+            let field = list_field.at(index);
+            let Some(gateway) = around.directory.find(&reference, key) else {
+                around.stray(&reference, key, field, &mut growing.findings);
+                continue;
+            };
+            if parents.iter().any(|parent| parent.reference == reference) {
                 findings.warn(Fault::new("duplicate-parent", field, "the same parent is named before", "remove it"));
                 continue;
             }
-            match around.directory.attach(reference, key, &hostnames, &field, &mut findings) {
-                Some(parent) => parents.push(parent),
-                None => around.stray(reference, key, &field, &mut growing.findings),
-            }
+            parents.push(around.directory.attach(reference, gateway, key, &hostnames, field, &mut findings));
         }
         if parents.is_empty() {
             // Somebody else's, unless we have left a status there.
@@ -110,7 +113,7 @@ impl HttpRoute {
 
 impl Surroundings<'_> {
     /// A parent that is not ours: another controller's, or nobody's.
-    fn stray(&self, reference: &ParentRef, route: &ObjectKey, field: &str, list: &mut Vec<Finding>) {
+    fn stray(&self, reference: &ParentRef, route: &ObjectKey, field: Field<'_>, list: &mut Vec<Finding>) {
         if reference.group != GROUP {
             return;
         }

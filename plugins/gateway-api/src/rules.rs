@@ -13,6 +13,7 @@ use sekisho_sdk::{Origin, table};
 use self::answer::Answer;
 use crate::attachment::Hosts;
 use crate::backends::Backends;
+use crate::field::{Field, SPEC};
 use crate::filters::Filters;
 use crate::finding::{Fault, Findings, Problem};
 use crate::matches::{Match, Path};
@@ -25,7 +26,6 @@ pub(crate) struct Rule {
     index: usize,
     /// For logs and metrics: `namespace/route/rule`.
     name: String,
-    field: String,
     matches: Vec<Match>,
     headers: HeaderOps,
     cors: Option<Cors>,
@@ -72,12 +72,13 @@ impl Rule {
         backends: &mut Backends<'_>,
         findings: &mut Findings<'_>,
     ) -> Self {
-        let field = format!("spec.rules[{index}]");
+        let list = SPEC.below("rules");
+        let field = list.at(index);
         let label = spec.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| index.to_string());
         let name = format!("{}/{label}", route.name);
         let mut faults = Vec::new();
-        let matches = matches(spec, &field, &mut faults);
-        let mut filters = Filters::read(&spec.filters, &format!("{field}.filters"), &mut faults);
+        let matches = matches(spec, field, &mut faults);
+        let mut filters = Filters::read(&spec.filters, field.below("filters"), &mut faults);
         let mut unresolved = std::mem::take(&mut filters.unresolved);
         if spec.session_persistence.is_some() {
             let message = "session persistence is not served yet";
@@ -88,7 +89,7 @@ impl Rule {
         let cors = filters.cors.take();
         let refused = !unresolved.is_empty();
         let mut reader = answer::Reader {
-            field: &field,
+            field,
             namespace,
             backends,
             faults: &mut faults,
@@ -97,9 +98,9 @@ impl Rule {
         };
         let answer = reader.read(spec, filters);
         let clusters = std::mem::take(&mut reader.clusters);
-        faults.extend(answer.check_matches(&matches, &field));
+        faults.extend(answer.check_matches(&matches, field));
         let answer = if refused || !faults.is_empty() { Answer::Refuse } else { answer };
-        for fault in answer.remarks(spec, &matches, &field) {
+        for fault in answer.remarks(spec, &matches, field) {
             findings.warn(fault);
         }
         let state = RuleState {
@@ -109,7 +110,7 @@ impl Rule {
             routes: Vec::new(),
             clusters,
         };
-        Self { index, name, field, matches, headers, cors, answer, emitted: Vec::new(), state }
+        Self { index, name, matches, headers, cors, answer, emitted: Vec::new(), state }
     }
 
     /// Puts the rule into a listener's table, and its routes into the translation as far as they are not there yet.
@@ -127,7 +128,7 @@ impl Rule {
                 let message = "the routes of one listener look at too many different headers";
                 let fault = Fault::new(
                     "too-many-inputs",
-                    format!("{}.matches[{nth}]", self.field),
+                    format!("spec.rules[{}].matches[{nth}]", self.index),
                     message,
                     "match fewer headers",
                 );
@@ -154,7 +155,8 @@ impl Rule {
         if let Some((_, index)) = self.emitted.iter().find(|(known, _)| *known == variant) {
             return *index;
         }
-        let origin = Origin { object: findings.object().clone(), field: self.field.clone() };
+        let origin =
+            Origin { object: findings.object().clone(), field: SPEC.below("rules").at(self.index).to_string() };
         let action = self.answer.action(variant.prefix.as_deref().unwrap_or("/"), variant.port);
         let mut route = Route::new(&self.name, origin, action);
         if !matches!(self.answer, Answer::Refuse) {
@@ -170,10 +172,10 @@ impl Rule {
 }
 
 /// The matches that can be read. Without any written, everything matches.
-fn matches(spec: &Spec, field: &str, faults: &mut Vec<Fault>) -> Vec<Match> {
+fn matches(spec: &Spec, field: Field<'_>, faults: &mut Vec<Fault>) -> Vec<Match> {
     if spec.matches.is_empty() {
         return vec![Match::any()];
     }
     let read = spec.matches.iter().enumerate();
-    read.filter_map(|(nth, one)| Match::read(one, &format!("{field}.matches[{nth}]"), faults)).collect()
+    read.filter_map(|(nth, one)| Match::read(one, field.below("matches").at(nth), faults)).collect()
 }

@@ -9,7 +9,7 @@ mod listener;
 use std::collections::HashMap;
 
 use sekisho_sdk::{ObjectKey, Outcome, Status};
-use serde_json::Value;
+use serde::Serialize;
 
 use self::http_route::RouteStatus;
 use crate::attachment::Place;
@@ -23,12 +23,12 @@ pub(crate) fn report(plugin: &GatewayApi, outcome: &Outcome) -> Vec<Status> {
     for place in routes.iter().flat_map(RouteStatus::places) {
         *attached.entry(place).or_default() += 1;
     }
-    let classes = plugin.classes.iter().map(|class| status(&class.key, &gateway_class::render(class)));
+    let classes = plugin.classes.iter().map(gateway_class::render);
     let gateways = plugin.gateways.iter().enumerate().map(|(index, gateway)| {
         let attached = |listener| attached.get(&(index, listener)).copied().unwrap_or(0);
-        status(&gateway.key, &gateway::render(gateway, outcome, attached))
+        gateway::render(gateway, outcome, attached)
     });
-    let routes = routes.iter().map(|route| status(&route.route.key, &route.render(&plugin.controller)));
+    let routes = routes.iter().map(|route| route.render(&plugin.controller));
     classes.chain(gateways).chain(routes).collect()
 }
 
@@ -45,6 +45,7 @@ impl<'o> Refused<'o> {
     }
 }
 
-fn status(object: &ObjectKey, status: &Value) -> Status {
-    Status { object: object.clone(), json: status.to_string() }
+fn status(object: &ObjectKey, status: &impl Serialize) -> Status {
+    let json = serde_json::to_string(status).expect("a status has string keys only");
+    Status { object: object.clone(), json }
 }

@@ -176,7 +176,8 @@ fn an_outcome_that_is_too_short_programs_nothing() {
 
 #[test]
 fn terminated_tls_has_the_defaults_that_the_host_expects() {
-    let tls = json!({"certificateRefs": [{"name": "c"}], "options": {"gateway.istio.io/tls-terminate-mode": "OPTIONAL_MUTUAL"}});
+    let options = json!({"gateway.istio.io/tls-terminate-mode": "OPTIONAL_MUTUAL"});
+    let tls = json!({"certificateRefs": [{"name": "c"}], "options": options});
     let listener = json!({"name": "https", "port": 443, "protocol": "HTTPS", "tls": tls});
     let (translation, _) = one_gateway(json!({"listeners": [listener]}));
     let Protocol::Https(termination) = &translation.listeners[0].protocol else { panic!("it terminates TLS") };
@@ -191,7 +192,9 @@ fn retries_mirrors_and_cors_are_data_for_the_host() {
     let rule = json!({
         "filters": [
             {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "web", "port": 81}, "percent": 20}},
-            {"type": "CORS", "cors": {"allowOrigins": ["https://*.example.com"], "allowMethods": ["*"], "allowCredentials": true}},
+            {"type": "CORS", "cors": {
+                "allowOrigins": ["https://*.example.com"], "allowMethods": ["*"], "allowCredentials": true,
+            }},
         ],
         "backendRefs": [{"name": "web", "port": 80}],
         "retry": {"codes": [503], "attempts": 3, "backoff": "100ms"},
@@ -218,7 +221,11 @@ fn retries_mirrors_and_cors_are_data_for_the_host() {
 
 #[test]
 fn one_service_port_is_one_cluster_and_an_invalid_share_answers_500() {
-    let backends = json!([{"name": "web", "port": 80}, {"name": "web", "port": 80, "weight": 2}, {"name": "missing", "port": 80, "weight": 3}]);
+    let backends = json!([
+        {"name": "web", "port": 80},
+        {"name": "web", "port": 80, "weight": 2},
+        {"name": "missing", "port": 80, "weight": 3},
+    ]);
     let (translation, _) = translate(vec![
         gateway("edge", json!({"listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]})),
         service("web", &json!([{"port": 80}])),
@@ -233,7 +240,10 @@ fn one_service_port_is_one_cluster_and_an_invalid_share_answers_500() {
 
 #[test]
 fn routes_that_look_at_too_many_headers_do_not_slow_the_others() {
-    let look = |n: usize| json!({"matches": [{"headers": [{"name": format!("h-{n}"), "value": "1"}]}], "backendRefs": [{"name": "web", "port": 80}]});
+    let look = |n: usize| {
+        let headers = json!([{"name": format!("h-{n}"), "value": "1"}]);
+        json!({"matches": [{"headers": headers}], "backendRefs": [{"name": "web", "port": 80}]})
+    };
     let mut objects = vec![
         gateway("edge", json!({"listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]})),
         service("web", &json!([{"port": 80}])),
@@ -273,7 +283,8 @@ fn ten_thousand_routes_translate_quickly() {
             "edge",
             json!({"listeners": [
                 {"name": "http", "port": 80, "protocol": "HTTP"},
-                {"name": "https", "hostname": "*.example.com", "port": 443, "protocol": "HTTPS", "tls": {"certificateRefs": [{"name": "c"}]}},
+                {"name": "https", "hostname": "*.example.com", "port": 443, "protocol": "HTTPS",
+                 "tls": {"certificateRefs": [{"name": "c"}]}},
             ]}),
         ),
         service("web", &json!([{"port": 80}])),
@@ -282,8 +293,11 @@ fn ten_thousand_routes_translate_quickly() {
         let spec = json!({
             "parentRefs": [{"name": "edge"}],
             "hostnames": [format!("h{}.example.com", n % 100)],
-            "rules": [forward(&format!("/r/{n}")), {"matches": [{"path": {"type": "Exact", "value": format!("/e/{n}")}, "method": "GET"}],
-                      "backendRefs": [{"name": "web", "port": 80}]}],
+            "rules": [
+                forward(&format!("/r/{n}")),
+                {"matches": [{"path": {"type": "Exact", "value": format!("/e/{n}")}, "method": "GET"}],
+                 "backendRefs": [{"name": "web", "port": 80}]},
+            ],
         });
         object(GROUP, "HTTPRoute", &format!("r-{n:05}"), spec)
     }));

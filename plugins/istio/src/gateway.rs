@@ -65,12 +65,20 @@ pub(crate) fn read_all(objects: &[Object], environment: &Environment, findings: 
     let mut gateways: Vec<Gateway> = objects
         .iter()
         .filter_map(|object| {
-            let gateway: objects::Gateway = read(object, findings.list())?;
+            let mut said = Vec::new();
+            let gateway: Option<objects::Gateway> = read(object, &mut said);
+            let Some(gateway) = gateway else {
+                findings.list().append(&mut said);
+                return None;
+            };
             let selector = &gateway.spec.selector;
             let ours = selector
                 .iter()
                 .all(|(name, value)| environment.labels.iter().any(|(ours, label)| ours == name && label == value));
-            ours.then(|| check(&object.key, &gateway, environment, findings))
+            ours.then(|| {
+                findings.list().append(&mut said);
+                check(&object.key, &gateway, environment, findings)
+            })
         })
         .collect();
     gateways.sort_by(|a, b| {

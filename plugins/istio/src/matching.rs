@@ -10,7 +10,7 @@ use crate::names::{gateway_reference, is_header_name, port_number};
 use crate::objects::virtual_service::{HttpMatch, StringMatch};
 
 /// One entry of `match`: all of it must hold.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Match {
     pub(crate) path: PathRule,
     pub(crate) conditions: Vec<Condition>,
@@ -23,7 +23,7 @@ pub(crate) struct Match {
 }
 
 /// A condition on something of the request besides its path.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Condition {
     /// The router's input: `:method`, a header's name.
     pub(crate) input: String,

@@ -7,10 +7,11 @@ use crate::gateway::{Gateway, Kind};
 use crate::hosts::ServerHosts;
 use crate::virtual_service::VirtualService;
 
-/// The hosts of a Gateway, all of them and those behind a terminating server.
+/// The hosts of a Gateway: all of them, those that speak HTTP, and those of them that decrypt first.
 #[derive(Default)]
 struct Served {
     all: ServerHosts,
+    http: ServerHosts,
     terminated: ServerHosts,
 }
 
@@ -21,6 +22,9 @@ pub(crate) fn report(gateways: &[Gateway], services: &[VirtualService], findings
         let hosts = served.entry(&gateway.name).or_default();
         for server in &gateway.servers {
             hosts.all.extend(&server.hosts);
+            if matches!(server.kind, Kind::Http { .. } | Kind::Https(_)) {
+                hosts.http.extend(&server.hosts);
+            }
             if matches!(server.kind, Kind::Https(_)) {
                 hosts.terminated.extend(&server.hosts);
             }
@@ -29,6 +33,7 @@ pub(crate) fn report(gateways: &[Gateway], services: &[VirtualService], findings
     for service in services {
         let gateways: Vec<&Served> = service.gateways.iter().filter_map(|name| served.get(name.as_str())).collect();
         report_hosts(service, &gateways, findings);
+        report_requests(service, &gateways, findings);
         report_streams(service, &gateways, findings);
     }
 }
@@ -43,6 +48,20 @@ fn report_hosts(service: &VirtualService, gateways: &[&Served], findings: &mut F
             let remedy = "add the host to a server, or correct it here";
             findings.warning(&spec.item("hosts", *index), "host-not-in-gateway", message, remedy);
         }
+    }
+}
+
+fn report_requests(service: &VirtualService, gateways: &[&Served], findings: &mut Findings) {
+    let namespace = &service.key.namespace;
+    let met = |of: fn(&Served) -> &ServerHosts| {
+        let served = |host| gateways.iter().any(|served| !of(served).intersect(host, namespace).is_empty());
+        service.hosts.iter().any(|(_, host)| served(host))
+    };
+    if !service.rules.is_empty() && !met(|served| &served.http) && met(|served| &served.all) {
+        let spec = Place::root(&service.key, "spec");
+        let message = "the servers of these hosts see no requests, so that `http` routes are never asked";
+        let remedy = "let the server decrypt (SIMPLE or MUTUAL), or write `tls` or `tcp` routes";
+        findings.warning(&spec.field("http"), "http-routes-without-http-server", message, remedy);
     }
 }
 

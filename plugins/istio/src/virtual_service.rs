@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::model::{Cors, Fault, HeaderOps};
 use sekisho_sdk::objects::read;
-use sekisho_sdk::{Environment, Object, ObjectKey, Origin};
+use sekisho_sdk::{Environment, Finding, Object, ObjectKey, Origin};
 
 use crate::action::{self, Action};
 use crate::destinations::Destinations;
@@ -70,8 +70,14 @@ pub(crate) fn read_all(
     let mut bound: Vec<VirtualService> = objects
         .iter()
         .filter_map(|object| {
-            let said = read(object, findings.list())?;
-            check(&object.key, said, scope, destinations, findings)
+            let mut said = Vec::new();
+            match read(object, &mut said) {
+                Some(service) => check(&object.key, service, said, scope, destinations, findings),
+                None => {
+                    findings.list().append(&mut said);
+                    None
+                }
+            }
         })
         .collect();
     bound.sort_by(|a, b| a.order.cmp(&b.order));
@@ -80,14 +86,16 @@ pub(crate) fn read_all(
 
 fn check(
     key: &ObjectKey,
-    said: objects::VirtualService,
+    service: objects::VirtualService,
+    mut said: Vec<Finding>,
     scope: &Scope<'_>,
     destinations: &mut Destinations,
     findings: &mut Findings,
 ) -> Option<VirtualService> {
-    let objects::VirtualService { metadata, spec } = said;
+    let objects::VirtualService { metadata, spec } = service;
     let at = Place::root(key, "spec");
     let gateways = bindings(&spec, key, scope, &at, findings)?;
+    findings.list().append(&mut said);
     let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
     let own = &scope.environment.namespace;
     if !exports.reach(own, &key.namespace) {
@@ -128,12 +136,7 @@ fn bindings(
     if spec.hosts.is_empty() {
         if spec.gateways.is_empty() {
             let message = "without hosts it is a delegate, and delegation is not served yet; it has no effect";
-            findings.warning(
-                at,
-                "unsupported",
-                message,
-                "write its rules into the VirtualService that delegates to it",
-            );
+            findings.info(at, "unsupported", message, "write its rules into the VirtualService that delegates to it");
         } else {
             let message = "a VirtualService with gateways needs hosts";
             findings.error(&at.field("hosts"), "missing-field", message, "name the hosts that its rules are for");
@@ -237,12 +240,12 @@ fn report_unreachable(at: &Place<'_>, taker: &str, findings: &mut Findings) {
 
 fn report_repeated(
     matches: &[(usize, Match)],
-    matched: &mut HashSet<String>,
+    matched: &mut HashSet<Match>,
     rule: &Place<'_>,
     findings: &mut Findings,
 ) {
     for (index, one) in matches.iter().filter(|(_, one)| one.here || !one.gateways.is_empty()) {
-        if !matched.insert(format!("{one:?}")) {
+        if !matched.insert(one.clone()) {
             let message = "the same match stands further up, so that this one is never reached";
             findings.warning(&rule.item("match", *index), "unreachable-rule", message, "remove it");
         }

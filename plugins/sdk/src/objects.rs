@@ -8,16 +8,15 @@ use crate::{Finding, Object, ObjectKey, Origin, Severity};
 /// Reads an object's JSON as `T`. A field of a wrong type is an error and gives nothing; a field that `T` does not
 /// know is a warning and is passed over.
 pub fn read<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
-    let mut json = serde_json::Deserializer::from_slice(&object.json);
     let mut unknown = Vec::new();
-    let mut track = serde_path_to_error::Track::new();
-    let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
-    let read = serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
-    for path in unknown {
-        let path = tidy(&path);
-        if is_bookkeeping(&path) {
-            continue;
+    let mut json = serde_json::Deserializer::from_slice(&object.json);
+    let read = serde_ignored::deserialize(&mut json, |path| {
+        let path = path.to_string();
+        if !is_bookkeeping(&path) {
+            unknown.push(tidy(&path));
         }
+    });
+    for path in unknown {
         findings.push(
             finding(
                 Severity::Warning,
@@ -31,15 +30,22 @@ pub fn read<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -
     }
     match read {
         Ok(value) => Some(value),
-        Err(error) => {
-            let path = tidy(&track.path().to_string());
-            findings.push(
-                finding(Severity::Error, "invalid-object", &object.key, &path, error.to_string())
-                    .remedy("correct the field; until then the object is left out"),
-            );
+        Err(_) => {
+            findings.push(unreadable::<T>(object));
             None
         }
     }
+}
+
+/// Reads once more, now noting the way to the fault; that costs too much to be done for every object.
+fn unreadable<T: DeserializeOwned>(object: &Object) -> Finding {
+    let mut json = serde_json::Deserializer::from_slice(&object.json);
+    let (path, message) = match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Ok(_) => (String::new(), "it cannot be read".to_owned()),
+        Err(error) => (tidy(&error.path().to_string()), error.inner().to_string()),
+    };
+    finding(Severity::Error, "invalid-object", &object.key, &path, message)
+        .remedy("correct the field; until then the object is left out")
 }
 
 /// A finding about `field` of an object, so far without a remedy.

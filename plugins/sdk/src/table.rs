@@ -56,7 +56,7 @@ pub struct Rule {
 }
 
 /// A condition on the path (without query).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PathRule {
     /// Every path.
     Any,
@@ -94,7 +94,7 @@ pub struct Condition {
 }
 
 /// What is asked of a value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ValueRule {
     /// That there is one.
     Present,

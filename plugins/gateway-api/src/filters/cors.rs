@@ -2,6 +2,7 @@
 
 use sekisho_sdk::model::{Cors, TextMatch, Unmatched};
 
+use crate::field::Field;
 use crate::finding::Fault;
 use crate::objects::http_route::CorsFilter;
 
@@ -9,7 +10,7 @@ use crate::objects::http_route::CorsFilter;
 const MAX_AGE: i64 = 5;
 
 /// `*` among methods and headers stands for all of them.
-pub(super) fn read(spec: &CorsFilter, field: &str) -> Result<Cors, Fault> {
+pub(super) fn read(spec: &CorsFilter, field: Field<'_>) -> Result<Cors, Fault> {
     for (name, list) in [
         ("allowOrigins", &spec.allow_origins),
         ("allowMethods", &spec.allow_methods),

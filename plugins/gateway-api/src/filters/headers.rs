@@ -4,19 +4,21 @@ use std::collections::HashMap;
 
 use sekisho_sdk::model::{HeaderOp, Text};
 
+use crate::field::Field;
 use crate::finding::Fault;
 use crate::matches::is_token;
 use crate::objects::http_route::{Header, HeaderFilter};
 
 /// The changes, by lower-case name.
-pub(super) fn read(spec: &HeaderFilter, field: &str) -> Result<Vec<HeaderOp>, Fault> {
+pub(super) fn read(spec: &HeaderFilter, field: Field<'_>) -> Result<Vec<HeaderOp>, Fault> {
     let set = spec.set.iter().enumerate().map(|(index, header)| ("set", index, &header.name, Some(header)));
     let add = spec.add.iter().enumerate().map(|(index, header)| ("add", index, &header.name, Some(header)));
     let remove = spec.remove.iter().enumerate().map(|(index, name)| ("remove", index, name, None));
     let mut seen: HashMap<String, &str> = HashMap::new();
     let mut changes = Vec::new();
     for (list, index, name, header) in set.chain(add).chain(remove) {
-        let place = format!("{field}.{list}[{index}]");
+        let list_field = field.below(list);
+        let place = list_field.at(index);
         if !is_token(name) {
             let message = format!("`{name}` is not a header name");
             return Err(Fault::new("invalid-filter", place, message, "use letters, digits and `-`"));
@@ -35,7 +37,7 @@ pub(super) fn read(spec: &HeaderFilter, field: &str) -> Result<Vec<HeaderOp>, Fa
         changes.push(match header {
             None => HeaderOp::Remove(name),
             Some(header) => {
-                let value = (name, Text::literal(value(header, &place)?));
+                let value = (name, Text::literal(value(header, place)?));
                 if list == "set" { HeaderOp::Set(value) } else { HeaderOp::Add(value) }
             }
         });
@@ -43,7 +45,7 @@ pub(super) fn read(spec: &HeaderFilter, field: &str) -> Result<Vec<HeaderOp>, Fa
     Ok(changes)
 }
 
-fn value<'h>(header: &'h Header, field: &str) -> Result<&'h str, Fault> {
+fn value<'h>(header: &'h Header, field: Field<'_>) -> Result<&'h str, Fault> {
     let legal = |b: u8| b == b'\t' || (b >= b' ' && b != 0x7f);
     if header.value.is_empty() || !header.value.bytes().all(legal) {
         let message = format!("the value of header `{}` is empty or has control characters", header.name);
@@ -55,9 +57,10 @@ fn value<'h>(header: &'h Header, field: &str) -> Result<&'h str, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::SPEC;
 
     fn changes(json: &str) -> Result<Vec<HeaderOp>, Fault> {
-        read(&serde_json::from_str(json).unwrap(), "f")
+        read(&serde_json::from_str(json).unwrap(), SPEC)
     }
 
     #[test]

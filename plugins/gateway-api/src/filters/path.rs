@@ -2,6 +2,7 @@
 
 use sekisho_sdk::model::{PathRewrite, Swap};
 
+use crate::field::Field;
 use crate::finding::Fault;
 use crate::objects::http_route::PathModifier;
 
@@ -14,7 +15,7 @@ pub(crate) enum PathChange {
 }
 
 impl PathChange {
-    pub(super) fn read(spec: &PathModifier, field: &str) -> Result<Self, Fault> {
+    pub(super) fn read(spec: &PathModifier, field: Field<'_>) -> Result<Self, Fault> {
         match (spec.kind.as_str(), &spec.replace_full_path, &spec.replace_prefix_match) {
             ("ReplaceFullPath", Some(path), None) if path.starts_with('/') && is_path(path) => {
                 Ok(Self::Whole(path.clone()))

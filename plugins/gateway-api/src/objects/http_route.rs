@@ -1,5 +1,7 @@
 //! `HTTPRoute` v1.
 
+use std::borrow::Cow;
+
 use sekisho_sdk::objects::Metadata;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,9 +41,9 @@ pub(crate) struct HttpRouteSpec {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ParentRef {
     #[serde(default = "gateway_group")]
-    pub(crate) group: String,
+    pub(crate) group: Cow<'static, str>,
     #[serde(default = "gateway_kind")]
-    pub(crate) kind: String,
+    pub(crate) kind: Cow<'static, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) namespace: Option<String>,
     #[serde(default)]
@@ -52,12 +54,12 @@ pub(crate) struct ParentRef {
     pub(crate) port: Option<i64>,
 }
 
-fn gateway_group() -> String {
-    super::GROUP.to_owned()
+fn gateway_group() -> Cow<'static, str> {
+    Cow::Borrowed(super::GROUP)
 }
 
-fn gateway_kind() -> String {
-    "Gateway".to_owned()
+fn gateway_kind() -> Cow<'static, str> {
+    Cow::Borrowed("Gateway")
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -8,6 +8,7 @@ use sekisho_sdk::model::{
 use super::Entrance;
 use crate::backends::Backends;
 use crate::duration;
+use crate::field::Field;
 use crate::filters::{Filters, PathChange, Redirect};
 use crate::finding::Fault;
 use crate::matches::{Match, Path};
@@ -30,7 +31,7 @@ pub(super) enum Answer {
 
 /// Reads what a rule does, and keeps what is wrong with it.
 pub(super) struct Reader<'r, 's> {
-    pub(super) field: &'r str,
+    pub(super) field: Field<'r>,
     pub(super) namespace: &'r str,
     pub(super) backends: &'r mut Backends<'s>,
     pub(super) faults: &'r mut Vec<Fault>,
@@ -91,7 +92,7 @@ impl Answer {
     }
 
     /// A prefix can be replaced only where one was matched.
-    pub(super) fn check_matches(&self, matches: &[Match], field: &str) -> Option<Fault> {
+    pub(super) fn check_matches(&self, matches: &[Match], field: Field<'_>) -> Option<Fault> {
         let prefixes = matches.iter().all(|one| matches!(one.path, Path::Prefix(_)));
         (self.needs_prefix() && !prefixes).then(|| {
             let message = "ReplacePrefixMatch needs every match of the rule to be a PathPrefix";
@@ -102,7 +103,7 @@ impl Answer {
     }
 
     /// What may surprise about a rule that is served.
-    pub(super) fn remarks(&self, spec: &Spec, matches: &[Match], field: &str) -> Vec<Fault> {
+    pub(super) fn remarks(&self, spec: &Spec, matches: &[Match], field: Field<'_>) -> Vec<Fault> {
         let mut remarks = Vec::new();
         if self.needs_prefix() && matches.len() > 1 {
             let message = "the prefix of whichever match fires is replaced; an API server admits one match only here";
@@ -148,8 +149,11 @@ impl Reader<'_, '_> {
             }
             return Answer::Redirect(redirect);
         }
+        let list = self.field.below("filters");
         let mirrors = filters.mirrors.iter().filter_map(|mirror| {
-            match self.backends.resolve(mirror.to.into(), self.namespace, &mirror.field) {
+            let filter = list.at(mirror.index);
+            let settings = filter.below("requestMirror");
+            match self.backends.resolve(mirror.to.into(), self.namespace, settings.below("backendRef")) {
                 Ok(cluster) => {
                     self.clusters.push(cluster);
                     let share = Fraction { numerator: mirror.numerator, denominator: mirror.denominator };
@@ -172,7 +176,8 @@ impl Reader<'_, '_> {
     fn targets(&mut self, specs: &[BackendRef]) -> Vec<Target> {
         let mut targets = Vec::new();
         for (index, spec) in specs.iter().enumerate() {
-            let field = format!("{}.backendRefs[{index}]", self.field);
+            let list = self.field.below("backendRefs");
+            let field = list.at(index);
             let weight = match u32::try_from(spec.weight.unwrap_or(1)) {
                 Ok(weight) if i64::from(weight) <= MOST_WEIGHT => weight,
                 _ => {
@@ -186,7 +191,7 @@ impl Reader<'_, '_> {
                     continue;
                 }
             };
-            let filters = Filters::read(&spec.filters, &format!("{field}.filters"), self.faults);
+            let filters = Filters::read(&spec.filters, field.below("filters"), self.faults);
             if let Some(beyond) = filters.beyond_backend() {
                 let message = format!("{beyond} is not served on a single backend");
                 self.faults.push(Fault::new(
@@ -198,7 +203,7 @@ impl Reader<'_, '_> {
             }
             let known = filters.unresolved.is_empty();
             self.unresolved.extend(filters.unresolved);
-            let to = match self.backends.resolve(spec.into(), self.namespace, &field) {
+            let to = match self.backends.resolve(spec.into(), self.namespace, field) {
                 Ok(cluster) => {
                     self.clusters.push(cluster);
                     if known { Destination::Cluster(cluster) } else { Destination::Respond(Response::status(500)) }

@@ -1,27 +1,41 @@
 //! Conditions, as every kind of the API has them.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+
+use serde::Serialize;
 
 use crate::finding::Problem;
 
 /// The API server refuses longer messages.
 const LONGEST_MESSAGE: usize = 32_768;
 
-/// One condition. Its `lastTransitionTime` is the host's to keep.
+/// One condition.
 #[derive(Debug)]
-pub(super) struct Condition {
+pub(super) struct Condition<'c> {
     kind: &'static str,
     holds: bool,
     reason: &'static str,
-    message: String,
+    message: Cow<'c, str>,
 }
 
-impl Condition {
-    pub(super) fn holds(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+/// One condition as it stands in a status. Its `lastTransitionTime` is the host's to keep.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Rendered<'c> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    status: &'static str,
+    reason: &'static str,
+    message: &'c str,
+    observed_generation: i64,
+}
+
+impl<'c> Condition<'c> {
+    pub(super) fn holds(kind: &'static str, reason: &'static str, message: impl Into<Cow<'c, str>>) -> Self {
         Self { kind, holds: true, reason, message: message.into() }
     }
 
-    pub(super) fn fails(kind: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn fails(kind: &'static str, reason: &'static str, message: impl Into<Cow<'c, str>>) -> Self {
         Self { kind, holds: false, reason, message: message.into() }
     }
 
@@ -37,22 +51,21 @@ impl Condition {
         self.holds
     }
 
-    fn render(&self, generation: i64) -> Value {
-        let mut message = self.message.as_str();
-        if message.len() > LONGEST_MESSAGE {
-            message = &message[..message.floor_char_boundary(LONGEST_MESSAGE)];
+    pub(super) fn render(&self, generation: i64) -> Rendered<'_> {
+        Rendered {
+            kind: self.kind,
+            status: if self.holds { "True" } else { "False" },
+            reason: self.reason,
+            message: &self.message[..self.message.floor_char_boundary(LONGEST_MESSAGE)],
+            observed_generation: generation,
         }
-        json!({
-            "type": self.kind,
-            "status": if self.holds { "True" } else { "False" },
-            "reason": self.reason,
-            "message": message,
-            "observedGeneration": generation,
-        })
     }
 }
 
-pub(super) fn render<'c>(conditions: impl IntoIterator<Item = &'c Condition>, generation: i64) -> Value {
+pub(super) fn render<'c>(
+    conditions: impl IntoIterator<Item = &'c Condition<'c>>,
+    generation: i64,
+) -> Vec<Rendered<'c>> {
     conditions.into_iter().map(|condition| condition.render(generation)).collect()
 }
 

@@ -2,16 +2,31 @@
 
 use std::net::IpAddr;
 
-use sekisho_sdk::Outcome;
 use sekisho_sdk::model::Address;
-use serde_json::{Value, json};
+use sekisho_sdk::{Outcome, Status};
+use serde::Serialize;
 
-use super::condition::{self, Condition};
-use super::listener::ListenerStatus;
+use super::condition::{self, Condition, Rendered};
+use super::listener::{ListenerStatus, RenderedListener};
+use super::status;
 use crate::gateways::Gateway;
 
+#[derive(Serialize)]
+struct GatewayStatus<'g> {
+    addresses: Vec<StatusAddress<'g>>,
+    conditions: Vec<Rendered<'g>>,
+    listeners: Vec<RenderedListener<'g>>,
+}
+
+#[derive(Serialize)]
+struct StatusAddress<'g> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    value: &'g str,
+}
+
 /// The status, where `attached` counts the routes of a listener.
-pub(super) fn render(gateway: &Gateway, outcome: &Outcome, attached: impl Fn(usize) -> u32) -> Value {
+pub(super) fn render(gateway: &Gateway, outcome: &Outcome, attached: impl Fn(usize) -> u32) -> Status {
     let listeners = gateway
         .listed()
         .map(|(index, listener)| ListenerStatus::of(listener, gateway.refused.is_some(), attached(index), outcome));
@@ -19,22 +34,26 @@ pub(super) fn render(gateway: &Gateway, outcome: &Outcome, attached: impl Fn(usi
     let accepted = accepted(gateway, &listeners);
     let addresses = gateway.binding.and_then(|binding| outcome.bindings.get(binding as usize));
     let programmed = programmed(gateway, outcome, &accepted, addresses, &listeners);
-    let addresses = addresses.and_then(|addresses| addresses.as_ref().ok());
-    json!({
-        "addresses": addresses.into_iter().flatten().map(|address| render_address(address)).collect::<Vec<_>>(),
-        "conditions": condition::render(&[accepted, programmed], gateway.generation),
-        "listeners": listeners.iter().map(|listener| listener.render(gateway.generation)).collect::<Vec<_>>(),
-    })
+    let conditions = [accepted, programmed];
+    let addresses = addresses.and_then(|addresses| addresses.as_ref().ok()).into_iter().flatten();
+    let rendered = GatewayStatus {
+        addresses: addresses.map(|address| StatusAddress::of(address)).collect(),
+        conditions: condition::render(&conditions, gateway.generation),
+        listeners: listeners.iter().map(|listener| listener.render(gateway.generation)).collect(),
+    };
+    status(&gateway.key, &rendered)
 }
 
-fn render_address(address: &str) -> Value {
-    let kind = if address.parse::<IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
-    json!({ "type": kind, "value": address })
+impl<'g> StatusAddress<'g> {
+    fn of(value: &'g str) -> Self {
+        let kind = if value.parse::<IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
+        Self { kind, value }
+    }
 }
 
-fn accepted(gateway: &Gateway, listeners: &[ListenerStatus<'_>]) -> Condition {
+fn accepted<'g>(gateway: &'g Gateway, listeners: &[ListenerStatus<'_>]) -> Condition<'g> {
     if let Some(problem) = &gateway.refused {
-        return Condition::fails("Accepted", problem.reason, &problem.message);
+        return Condition::fails("Accepted", problem.reason, problem.message.as_str());
     }
     let bad = names(listeners.iter().filter(|listener| !listener.is_accepted()));
     if listeners.iter().all(|listener| !listener.is_accepted()) {
@@ -51,13 +70,13 @@ fn accepted(gateway: &Gateway, listeners: &[ListenerStatus<'_>]) -> Condition {
     }
 }
 
-fn programmed(
+fn programmed<'o>(
     gateway: &Gateway,
     outcome: &Outcome,
-    accepted: &Condition,
-    addresses: Option<&Result<Vec<String>, String>>,
+    accepted: &Condition<'_>,
+    addresses: Option<&'o Result<Vec<String>, String>>,
     listeners: &[ListenerStatus<'_>],
-) -> Condition {
+) -> Condition<'o> {
     if !accepted.is_true() {
         return Condition::fails("Programmed", "Invalid", "the Gateway is not accepted");
     }
@@ -68,7 +87,7 @@ fn programmed(
                 Some(Address::Dedicated(wanted)) if !wanted.is_empty() => "AddressNotUsable",
                 _ => "AddressNotAssigned",
             };
-            return Condition::fails("Programmed", reason, why);
+            return Condition::fails("Programmed", reason, why.as_str());
         }
         _ => return Condition::fails("Programmed", "AddressNotAssigned", "there is no address yet"),
     }

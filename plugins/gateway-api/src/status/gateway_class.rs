@@ -1,21 +1,36 @@
 //! `GatewayClass.status`.
 
-use serde_json::{Value, json};
+use sekisho_sdk::Status;
+use serde::Serialize;
 
-use super::condition::{self, Condition};
+use super::condition::{self, Condition, Rendered};
+use super::status;
 use crate::classes::Class;
 use crate::features;
 
-pub(super) fn render(class: &Class) -> Value {
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClassStatus<'c> {
+    conditions: Vec<Rendered<'c>>,
+    supported_features: Vec<Feature>,
+}
+
+#[derive(Serialize)]
+struct Feature {
+    name: &'static str,
+}
+
+pub(super) fn render(class: &Class) -> Status {
     let accepted = match &class.refused {
-        Some(problem) => Condition::fails("Accepted", problem.reason, &problem.message),
+        Some(problem) => Condition::fails("Accepted", problem.reason, problem.message.as_str()),
         None => Condition::holds("Accepted", "Accepted", "Gateways of this class are served."),
     };
     // Which CRDs are installed a plugin cannot see; it reads every version that the API server serves as v1.
     let version = Condition::holds("SupportedVersion", "SupportedVersion", "v1 of the Gateway API is supported.");
-    let features: Vec<_> = features::SUPPORTED.iter().map(|name| json!({ "name": name })).collect();
-    json!({
-        "conditions": condition::render(&[accepted, version], class.generation),
-        "supportedFeatures": features,
-    })
+    let supported_features = features::SUPPORTED.iter().map(|name| Feature { name }).collect();
+    let conditions = [accepted, version];
+    status(
+        &class.key,
+        &ClassStatus { conditions: condition::render(&conditions, class.generation), supported_features },
+    )
 }

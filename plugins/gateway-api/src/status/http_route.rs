@@ -2,21 +2,36 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use sekisho_sdk::Status;
+use serde::Serialize;
 
-use super::Refused;
-use super::condition::{self, Condition, sentences};
+use super::condition::{self, Condition, Rendered, sentences};
+use super::{Refused, status};
 use crate::attachment::{Parent, Place};
 use crate::finding::Problem;
+use crate::objects::http_route::ParentRef;
 use crate::routes::HttpRoute;
 use crate::rules::RuleState;
 
 /// What became of one route.
 pub(super) struct RouteStatus<'r> {
-    pub(super) route: &'r HttpRoute,
+    route: &'r HttpRoute,
     /// The rules that are dropped, and why: found by us, or by the host.
     dropped: Vec<(&'r str, Vec<Problem>)>,
     unresolved: Vec<Problem>,
+}
+
+#[derive(Serialize)]
+struct RenderedRoute<'r> {
+    parents: Vec<ParentStatus<'r>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ParentStatus<'r> {
+    parent_ref: &'r ParentRef,
+    controller_name: &'r str,
+    conditions: Vec<Rendered<'r>>,
 }
 
 impl<'r> RouteStatus<'r> {
@@ -35,16 +50,14 @@ impl<'r> RouteStatus<'r> {
         accepted.filter_map(|parent| parent.attached.as_ref().ok()).flatten().copied().collect()
     }
 
-    pub(super) fn render(&self, controller: &str) -> Value {
-        let parents = self.route.parents.iter().map(|parent| {
-            let conditions = self.conditions(parent);
-            json!({
-                "parentRef": parent.reference,
-                "controllerName": controller,
-                "conditions": condition::render(&conditions, self.route.generation),
-            })
+    pub(super) fn render(&self, controller: &str) -> Status {
+        let conditions: Vec<_> = self.route.parents.iter().map(|parent| self.conditions(parent)).collect();
+        let parents = self.route.parents.iter().zip(&conditions).map(|(parent, conditions)| ParentStatus {
+            parent_ref: &parent.reference,
+            controller_name: controller,
+            conditions: condition::render(conditions, self.route.generation),
         });
-        json!({ "parents": parents.collect::<Vec<_>>() })
+        status(&self.route.key, &RenderedRoute { parents: parents.collect() })
     }
 
     /// Whether not one rule is left.
@@ -52,9 +65,9 @@ impl<'r> RouteStatus<'r> {
         self.dropped.len() == self.route.rules.len() && !self.dropped.is_empty()
     }
 
-    fn conditions(&self, parent: &Parent) -> Vec<Condition> {
+    fn conditions<'s>(&'s self, parent: &'s Parent) -> Vec<Condition<'s>> {
         let accepted = match (&parent.attached, self.dropped.first()) {
-            (Err(problem), _) => Condition::fails("Accepted", problem.reason, &problem.message),
+            (Err(problem), _) => Condition::fails("Accepted", problem.reason, problem.message.as_str()),
             (Ok(_), Some((_, problems))) if self.is_invalid() => {
                 let reason = problems.first().map_or("UnsupportedValue", |problem| problem.reason);
                 Condition::fails("Accepted", reason, format!("no rule is left: {}", self.reasons()))
@@ -62,7 +75,8 @@ impl<'r> RouteStatus<'r> {
             (Ok(_), _) => Condition::holds("Accepted", "Accepted", "The route is accepted."),
         };
         let partially = accepted.is_true() && !self.dropped.is_empty();
-        let mut conditions = vec![accepted, Condition::resolved_refs(&self.unresolved.iter().collect::<Vec<_>>())];
+        let mut conditions = Vec::with_capacity(3);
+        conditions.extend([accepted, Condition::resolved_refs(&self.unresolved.iter().collect::<Vec<_>>())]);
         if partially {
             let names = self.dropped.iter().map(|(label, _)| *label).collect::<Vec<_>>().join(", ");
             let message = format!("Dropped Rule {names}: {}", self.reasons());

@@ -2,9 +2,9 @@
 
 use sekisho_sdk::model::{Locator, Source};
 use sekisho_sdk::{ListenerState, Outcome, SourceState};
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::condition::{self, Condition};
+use super::condition::{self, Condition, Rendered};
 use crate::finding::Problem;
 use crate::listeners::{Listener, Protocol};
 use crate::objects::GROUP;
@@ -13,15 +13,33 @@ use crate::objects::GROUP;
 pub(super) struct ListenerStatus<'l> {
     listener: &'l Listener,
     attached: u32,
-    accepted: Condition,
-    resolved: Condition,
-    programmed: Condition,
+    accepted: Condition<'l>,
+    resolved: Condition<'l>,
+    programmed: Condition<'l>,
     /// Conditions that are there only when they hold.
-    others: Vec<Condition>,
+    others: Vec<Condition<'l>>,
 }
 
+/// It as it stands in the status.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RenderedListener<'l> {
+    name: &'l str,
+    supported_kinds: &'static [RouteGroupKind],
+    attached_routes: u32,
+    conditions: Vec<Rendered<'l>>,
+}
+
+#[derive(Serialize)]
+struct RouteGroupKind {
+    group: &'static str,
+    kind: &'static str,
+}
+
+const HTTP_ROUTE: &[RouteGroupKind] = &[RouteGroupKind { group: GROUP, kind: "HTTPRoute" }];
+
 impl<'l> ListenerStatus<'l> {
-    pub(super) fn of(listener: &'l Listener, gateway_refused: bool, attached: u32, outcome: &Outcome) -> Self {
+    pub(super) fn of(listener: &'l Listener, gateway_refused: bool, attached: u32, outcome: &'l Outcome) -> Self {
         let emitted = listener.emitted.as_ref();
         let state = emitted.and_then(|emitted| outcome.listeners.get(emitted.listener as usize));
         let conflict = match state {
@@ -32,7 +50,7 @@ impl<'l> ListenerStatus<'l> {
             }
             _ => listener.conflict.clone(),
         };
-        let accepted = accepted(listener, conflict.as_ref(), state);
+        let accepted = accepted(listener, conflict.clone(), state);
         let secrets = Secrets::of(listener, outcome);
         let unresolved: Vec<_> = listener.unresolved.iter().chain(&secrets.problems).collect();
         let resolved = Condition::resolved_refs(&unresolved);
@@ -51,7 +69,8 @@ impl<'l> ListenerStatus<'l> {
         };
         let conflicted = conflict.map(|problem| Condition::holds("Conflicted", problem.reason, problem.message));
         let overlap = listener.overlap.as_ref();
-        let overlap = overlap.map(|problem| Condition::holds("OverlappingTLSConfig", problem.reason, &problem.message));
+        let overlap =
+            overlap.map(|problem| Condition::holds("OverlappingTLSConfig", problem.reason, problem.message.as_str()));
         let others = conflicted.into_iter().chain(overlap).collect();
         Self { listener, attached, accepted, resolved, programmed, others }
     }
@@ -68,32 +87,27 @@ impl<'l> ListenerStatus<'l> {
         self.programmed.is_true()
     }
 
-    pub(super) fn render(&self, generation: i64) -> Value {
+    pub(super) fn render(&self, generation: i64) -> RenderedListener<'_> {
         let conditions = [&self.accepted, &self.programmed, &self.resolved].into_iter().chain(&self.others);
-        let kinds = if self.listener.allowed.http_routes {
-            vec![json!({ "group": GROUP, "kind": "HTTPRoute" })]
-        } else {
-            Vec::new()
-        };
-        json!({
-            "name": self.listener.name,
-            "supportedKinds": kinds,
-            "attachedRoutes": self.attached,
-            "conditions": condition::render(conditions, generation),
-        })
+        RenderedListener {
+            name: &self.listener.name,
+            supported_kinds: if self.listener.allowed.http_routes { HTTP_ROUTE } else { &[] },
+            attached_routes: self.attached,
+            conditions: condition::render(conditions, generation),
+        }
     }
 }
 
-fn accepted(listener: &Listener, conflict: Option<&Problem>, state: Option<&ListenerState>) -> Condition {
+fn accepted<'l>(listener: &'l Listener, conflict: Option<Problem>, state: Option<&'l ListenerState>) -> Condition<'l> {
     if let Some(problem) = &listener.refused {
-        return Condition::fails("Accepted", problem.reason, &problem.message);
+        return Condition::fails("Accepted", problem.reason, problem.message.as_str());
     }
     if let Some(problem) = conflict {
-        return Condition::fails("Accepted", "Invalid", &problem.message);
+        return Condition::fails("Accepted", "Invalid", problem.message);
     }
     match state {
-        Some(ListenerState::Unbound(why)) => Condition::fails("Accepted", "PortUnavailable", why),
-        Some(ListenerState::Unsupported(why)) => Condition::fails("Accepted", "UnsupportedValue", why),
+        Some(ListenerState::Unbound(why)) => Condition::fails("Accepted", "PortUnavailable", why.as_str()),
+        Some(ListenerState::Unsupported(why)) => Condition::fails("Accepted", "UnsupportedValue", why.as_str()),
         _ => Condition::holds("Accepted", "Accepted", "The listener is accepted."),
     }
 }

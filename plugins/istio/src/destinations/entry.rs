@@ -1,5 +1,6 @@
 //! ServiceEntries as destinations: endpoints as given, or names for the host's resolver.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -30,7 +31,17 @@ pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Op
     }
     remark(&spec, &at, findings);
     let ports = spec.ports.iter().enumerate();
-    let ports: Vec<_> = ports.filter_map(|(index, said)| port(index, said, &at, findings)).collect();
+    let mut numbers = HashSet::new();
+    let ports = ports.filter_map(|(index, said)| {
+        let port = port(index, said, &at, findings)?;
+        if numbers.insert(port.number) {
+            return Some(port);
+        }
+        let message = format!("port {} stands twice; this one is left out", port.number);
+        findings.error(&at.item("ports", index), "invalid-value", message, "remove one");
+        None
+    });
+    let ports: Vec<_> = ports.collect();
     let members = members(&spec, &at, findings);
     let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
     let backings = spec.hosts.iter().map(|host| {
@@ -107,8 +118,8 @@ fn members(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) -> 
 fn by_host(members: &Members, host: &str) -> Members {
     match members {
         Members::Dns(endpoints) if endpoints.is_empty() => {
-            if host.contains('*') {
-                return Members::Unsupported("a wildcard cannot be looked up in DNS".to_owned());
+            if !is_name(host) {
+                return Members::Unsupported(format!("`{host}` cannot be looked up in DNS"));
             }
             Members::Dns(Rc::new(vec![WorkloadEntry { address: host.to_owned(), ..WorkloadEntry::default() }]))
         }
