@@ -10,6 +10,7 @@ mod plugins;
 mod sockets;
 mod vault;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,9 @@ impl Control {
 
     fn publish(&mut self, build: Build, started: Instant) {
         self.number += 1;
-        let listeners: usize = build.sockets.values().map(|socket| socket.listeners.len()).sum();
+        let listeners: BTreeSet<&str> =
+            build.sockets.values().flat_map(|socket| &socket.listeners).map(|listener| &*listener.name).collect();
+        let listeners = listeners.len();
         let Build { sockets, parts, outcomes, .. } = build;
         let generation = Arc::new(Generation { number: self.number, sockets, parts });
         let mut routers = self.pipeline.take_routers(&mut self.published, self.workers.len());

@@ -27,7 +27,7 @@ const PATHS: [&str; 8] = ["/", "/a", "/a/", "/a/b", "/ab", "/a/b/c", "/b", "/A"]
 const HOSTS: [&str; 4] = ["x.test", "y.test", "a.x.test", "b.a.x.test"];
 const PATTERNS: [&str; 5] = ["x.test", "y.test", "*.x.test", "*.a.x.test", "*"];
 const METHODS: [&str; 2] = ["GET", "POST"];
-const VALUES: [&str; 3] = ["1", "2", ""];
+const VALUES: [&str; 3] = ["1", "2", "3"];
 
 #[derive(Clone, Debug)]
 struct Match {
@@ -244,7 +244,7 @@ fn agree(
     objects: fn(&[(&str, Vec<Rule>)]) -> Vec<Value>,
     naive: for<'r> fn(&'r [(&str, Vec<Rule>)], &Asked) -> Option<(&'r str, usize)>,
 ) {
-    let mut runner = TestRunner::new(Config { cases: CONFIGURATIONS, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: CONFIGURATIONS, failure_persistence: None, ..Config::default() });
     let native = std::cell::RefCell::new(native);
     let sandboxed = std::cell::RefCell::new(sandboxed);
     let property = |(routes, requests): (Routes, Vec<Asked>)| {

@@ -71,24 +71,25 @@ pub fn rewritten<'p>(path: &'p str, rewrite: Option<&PathRewrite>) -> std::borro
     rewrite.map_or(path.into(), |rewrite| rewrite.apply(path).into())
 }
 
-/// Where a redirect sends the client. The query is kept; a scheme's own port is left out.
+/// Where a redirect sends the client. The query is kept. A port that the redirect names is left out when it is the
+/// scheme's own; one that the client sent is kept.
 #[must_use]
 pub fn location(redirect: &Redirect, head: &Head, secure: bool) -> String {
     let scheme = redirect.scheme.as_deref().unwrap_or(if secure { "https" } else { "http" });
     let (sent_host, sent_port) = split_port(&head.authority);
     let host = redirect.host.as_deref().unwrap_or(sent_host);
+    let own = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => 0,
+    };
     let port = match redirect.port {
         RedirectPort::None => None,
-        RedirectPort::Number(port) => Some(port.to_string()),
+        RedirectPort::Number(port) => (port != own).then(|| port.to_string()),
         RedirectPort::AsSent => sent_port.map(str::to_owned),
     };
-    let own = match scheme {
-        "http" => "80",
-        "https" => "443",
-        _ => "",
-    };
     let mut location = format!("{scheme}://{host}");
-    if let Some(port) = port.filter(|port| port != own) {
+    if let Some(port) = port {
         location.push(':');
         location.push_str(&port);
     }

@@ -202,7 +202,7 @@ fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head)
         .iter()
         .map(|input| match input {
             Input::Method => Some(Cow::Borrowed(parts.method.as_str().as_bytes())),
-            Input::Scheme => Some(Cow::Borrowed(if connection.is_secure() { &b"https"[..] } else { b"http" })),
+            Input::Scheme => Some(Cow::Borrowed(scheme(connection, &parts.headers))),
             Input::Authority => Some(Cow::Borrowed(head.authority.as_bytes())),
             Input::Query => head.query.as_ref().map(|query| Cow::Borrowed(query.as_bytes())),
             Input::SourceIp => Some(Cow::Borrowed(client.as_bytes())),
@@ -215,6 +215,17 @@ fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head)
         RouteError::Failed(failure) => Refusal::because(Reason::PluginFailed, failure),
         RouteError::Unavailable(why) => Refusal::because(Reason::PluginFailed, why),
     })
+}
+
+/// How the client reached us, or the proxy in front of us if its word counts.
+fn scheme(connection: &Connection, headers: &HeaderMap) -> &'static [u8] {
+    let said = headers.get(forwarded::FORWARDED_PROTO).filter(|_| connection.is_trusted()).map(HeaderValue::as_bytes);
+    match said {
+        Some(b"https") => b"https",
+        Some(b"http") => b"http",
+        _ if connection.is_secure() => b"https",
+        _ => b"http",
+    }
 }
 
 /// Several lines of one header are one value (RFC 9110 §5.2; cookies: RFC 9113 §8.2.3).
@@ -308,9 +319,7 @@ async fn send(
         None => sending.await,
     };
     let exchange = sent.map_err(|error| {
-        if let SendError::Connect { endpoint, .. } | SendError::Broken { endpoint, .. } = &error {
-            entry.endpoint = Some(*endpoint);
-        }
+        entry.endpoint = error.endpoint();
         refusal(&error, &watch)
     })?;
     entry.endpoint = Some(exchange.endpoint);
@@ -370,6 +379,7 @@ fn refusal(error: &SendError, watch: &BodyWatch) -> Refusal {
         (_, SendError::NoEndpoint(_)) => Reason::NoEndpoint,
         (_, SendError::Connect { .. }) => Reason::ConnectFailed,
         (_, SendError::Broken { .. }) => Reason::UpstreamReset,
+        (_, SendError::TryTimeout { .. }) => Reason::UpstreamTimeout,
     };
     Refusal::because(reason, apply::chain(error))
 }

@@ -20,6 +20,8 @@ pub struct Route {
     pub max_request_body: Option<u64>,
     /// What is done.
     pub action: Action,
+    /// What the plugin asks for besides and this host leaves out without harm.
+    pub left_out: Option<String>,
 }
 
 /// What is done with a request.
@@ -83,6 +85,8 @@ pub struct Retry {
     pub attempts: u32,
     /// A connection that cannot be made.
     pub connect_failure: bool,
+    /// For each try, until the head of its response; then 504.
+    pub per_try: Option<Duration>,
     /// Endpoints that failed are not tried again while there are others.
     pub avoid_tried: bool,
 }

@@ -214,7 +214,7 @@ fn has_objects(path: &Path) -> bool {
 fn read_bytes(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    std::fs::File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         let message = format!("it is larger than limits.resourceBytes ({most})");
         return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));

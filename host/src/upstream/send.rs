@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -28,6 +29,14 @@ pub enum SendError {
         /// Why.
         source: ConnectError,
     },
+    /// The endpoint took longer than one try may.
+    #[error("{endpoint} did not answer within {timeout:?}")]
+    TryTimeout {
+        /// Which one.
+        endpoint: SocketAddr,
+        /// How long that is.
+        timeout: Duration,
+    },
     /// The endpoint closed or broke the connection before it answered.
     #[error("{endpoint} did not answer: {source}")]
     Broken {
@@ -36,6 +45,19 @@ pub enum SendError {
         /// Why.
         source: hyper::Error,
     },
+}
+
+impl SendError {
+    /// The endpoint that was tried last.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<SocketAddr> {
+        match self {
+            Self::NoEndpoint(_) => None,
+            Self::Connect { endpoint, .. } | Self::TryTimeout { endpoint, .. } | Self::Broken { endpoint, .. } => {
+                Some(*endpoint)
+            }
+        }
+    }
 }
 
 /// A response, and where it came from.
@@ -104,8 +126,20 @@ pub async fn send(
             UpstreamProtocol::Http2 => true,
             UpstreamProtocol::AsClient => client == Version::HTTP_2,
         };
-        let tried_once =
-            if http2 { try_http2(pool, cluster, endpoint, request).await } else { try_http1(pool, cluster, endpoint, request).await };
+        let trying = async {
+            if http2 {
+                try_http2(pool, cluster, endpoint, request).await
+            } else {
+                try_http1(pool, cluster, endpoint, request).await
+            }
+        };
+        let tried_once = match retry.and_then(|retry| retry.per_try) {
+            None => trying.await,
+            Some(most) => tokio::time::timeout(most, trying).await.unwrap_or_else(|_| {
+                let error = SendError::TryTimeout { endpoint: endpoint.address, timeout: most };
+                Err(Failed { error, request: None })
+            }),
+        };
         match tried_once {
             Ok(exchange) => return Ok(exchange),
             Err(Failed { error, request: Some(unsent) }) if tries_left > 0 => {

@@ -38,6 +38,7 @@ pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<
         (!said.extensions.is_empty(), "extensions"),
     ];
     let refusal = unsupported.iter().find(|(used, _)| *used).map(|(_, what)| format!("{what}: not served by this version"));
+    let left_out = retries_left_out(&said.action);
     let compiled = match refusal {
         Some(reason) => Err(reason),
         None => header_ops(said.headers).and_then(|headers| Ok((headers, action(said.action)?))),
@@ -47,7 +48,34 @@ pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<
         Err(reason) => ((HeaderOps::default(), Action::Refused(reason.clone())), Some(reason)),
     };
     let max_request_body = said.max_request_body;
-    Ok((Route { name, origin: origin(said.origin), headers, max_request_body, action }, refused))
+    Ok((Route { name, origin: origin(said.origin), headers, max_request_body, action, left_out }, refused))
+}
+
+/// A try that reached an endpoint is not repeated by this version, whatever it failed with. What is always among a
+/// dialect's defaults is not worth a word.
+fn retries_left_out(action: &wit::Action) -> Option<String> {
+    let wit::Action::Forward(wit::Forward { retry: Some(retry), .. }) = action else { return None };
+    let mut left_out: Vec<String> = retry
+        .on
+        .iter()
+        .filter_map(|on| match on {
+            wit::RetryOn::ConnectFailure
+            | wit::RetryOn::RefusedStream
+            | wit::RetryOn::ResetBeforeRequest
+            | wit::RetryOn::GrpcCancelled
+            | wit::RetryOn::GrpcUnavailable => None,
+            wit::RetryOn::Reset => Some("reset"),
+            wit::RetryOn::Timeout => Some("timeout"),
+            wit::RetryOn::GatewayError => Some("gateway-error"),
+            wit::RetryOn::ServerError => Some("server-error"),
+            wit::RetryOn::GrpcDeadlineExceeded => Some("grpc-deadline-exceeded"),
+            wit::RetryOn::GrpcInternal => Some("grpc-internal"),
+            wit::RetryOn::GrpcResourceExhausted => Some("grpc-resource-exhausted"),
+        })
+        .map(str::to_owned)
+        .collect();
+    left_out.extend(retry.statuses.iter().map(ToString::to_string));
+    (!left_out.is_empty()).then(|| left_out.join(", "))
 }
 
 fn check_indices(action: &wit::Action, clusters: usize) -> Result<(), String> {
@@ -92,6 +120,7 @@ fn forward(said: wit::Forward) -> Result<Forward, String> {
         retry: said.retry.map(|retry| Retry {
             attempts: retry.attempts,
             connect_failure: retry.on.contains(&wit::RetryOn::ConnectFailure),
+            per_try: retry.per_try.map(Duration::from_millis),
             avoid_tried: retry.avoid_tried,
         }),
     })
