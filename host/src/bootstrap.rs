@@ -239,11 +239,11 @@ impl Bootstrap {
     pub fn read(path: &Path) -> Result<Self, BootstrapError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| BootstrapError::Unreadable { path: path.to_owned(), source })?;
-        let raw: raw::Raw = serde_json::from_str(&text).map_err(|e| BootstrapError::Syntax {
+        let raw: raw::Raw = raw::read(&text).map_err(|(key, error)| BootstrapError::Syntax {
             path: path.to_owned(),
-            line: e.line(),
-            column: e.column(),
-            message: without_place(&e.to_string()),
+            line: error.line(),
+            column: error.column(),
+            message: format!("{key}{}", without_place(&error.to_string())),
         })?;
         raw.check(path).map_err(|problems| BootstrapError::Invalid { path: path.to_owned(), problems })
     }

@@ -18,6 +18,8 @@ use crate::telemetry::LogFormat;
 /// Sekisho terminates TLS, chooses certificates by SNI and verifies client certificates. What your configuration means
 /// is decided by sandboxed plugins: Istio's Gateway and VirtualService, the Kubernetes Gateway API, and the formats of
 /// Kubernetes secrets are built in.
+///
+/// A JSON file, sekisho.json, says where the objects are and on which ports to listen; every key of it has a default.
 #[derive(Debug, Parser)]
 #[command(name = "sekisho", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Try `sekisho demo` first: it needs no configuration and prints the curl lines to try.")]

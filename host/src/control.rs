@@ -190,7 +190,7 @@ impl Control {
             }
         };
         for key in current.needs_restart(&bootstrap) {
-            tracing::warn!(key, "this key of the bootstrap file takes effect with the next start");
+            tracing::warn!(key, "this key of the bootstrap file needs a restart to take effect");
         }
         let (limits, trust) = (Arc::new(bootstrap.limits.clone()), Arc::new(bootstrap.trust.clone()));
         for worker in &self.workers {

@@ -6,6 +6,7 @@
 
 mod bindings;
 mod builtin;
+mod cache;
 mod convert;
 mod engine;
 mod failure;

@@ -34,6 +34,8 @@ fn serves(gateway: &Gateway, path: &str) {
 fn a_change_is_in_force_within_a_second(form: Form) {
     let site = site(form);
     let gateway = site.run();
+    site.apply(&only(form, "/status/200"));
+    gateway.curl(HTTPBIN, "/status/201").ca(ca()).soon().answers(404);
     let mut times: Vec<_> = ["/status/201", "/status/202", "/status/203", "/status/206", "/status/418"]
         .into_iter()
         .map(|path| {

@@ -36,3 +36,10 @@ pub(crate) fn ca_2() -> PathBuf {
 pub(crate) fn client() -> Pair {
     Certificates::shared().pair(Set::First, "client")
 }
+
+/// Both certificates that the task makes are of version 1, which deserves a word; there is nothing else to say.
+#[track_caller]
+pub(crate) fn only_the_tasks_certificates(checked: &str) {
+    assert!(checked.ends_with("0 errors, 2 warnings\n"), "{checked}");
+    assert_eq!(checked.matches("warning[version-1-certificate]").count(), 2, "{checked}");
+}

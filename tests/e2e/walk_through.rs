@@ -80,13 +80,13 @@ fn credential_replaced(form: Form) {
     site.create_secret(HTTPBIN_CREDENTIAL_2);
     for http in Http::BOTH {
         gateway.curl(HTTPBIN, "/status/418").ca(ca_2()).http(http).soon().answers(418);
-        gateway.curl(HTTPBIN, "/status/418").ca(ca()).http(http).fails(60, "certificate");
+        gateway.curl(HTTPBIN, "/status/418").ca(ca()).http(http).refuses_the_certificate();
     }
 
     site.delete("Secret", "httpbin-credential");
     site.create_secret(HTTPBIN_CREDENTIAL);
     gateway.curl(HTTPBIN, "/status/418").ca(ca()).soon().answers(418);
-    gateway.curl(HTTPBIN, "/status/418").ca(ca_2()).fails(60, "certificate");
+    gateway.curl(HTTPBIN, "/status/418").ca(ca_2()).refuses_the_certificate();
 }
 
 fn two_hosts_by_sni(form: Form) {

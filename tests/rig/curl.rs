@@ -118,6 +118,15 @@ impl Curl {
             .unwrap_or_else(|answer| panic!("expected curl to fail with {exit}, {text:?}\n{answer}"))
     }
 
+    /// Asks, and panics unless curl refuses the certificate. Two authorities of one name, as the task makes them, differ in
+    /// their keys alone; whether OpenSSL takes that for a wrong certificate (60) or for a broken handshake (35) depends
+    /// on what the one key makes of the other's signature.
+    #[track_caller]
+    pub fn refuses_the_certificate(self) -> Answer {
+        self.expect(|answer| matches!(answer.exit, 35 | 60))
+            .unwrap_or_else(|answer| panic!("expected curl to refuse the certificate\n{answer}"))
+    }
+
     /// Asks once.
     #[track_caller]
     #[must_use]

@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use super::{Bootstrap, Gateway, Limits, Plugin, PluginCode, PluginLimits, Tls, Trust, duration};
 
+/// More threads than any machine has cores are a slip.
+const MOST_WORKERS: usize = 1024;
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct Raw {
@@ -21,7 +24,7 @@ pub(super) struct Raw {
     plugins: RawPlugins,
     addresses: Option<Vec<IpAddr>>,
     ports: BTreeMap<String, u16>,
-    workers: Option<NonZeroUsize>,
+    workers: Option<u16>,
     gateway: RawGateway,
     admin: RawAdmin,
     limits: RawLimits,
@@ -119,6 +122,18 @@ struct RawTls {
     files: Vec<PathBuf>,
 }
 
+/// The file's text, or what is wrong with it and under which key.
+pub(super) fn read(text: &str) -> Result<Raw, (String, serde_json::Error)> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let raw: Raw = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let key = error.path().to_string();
+        let key = if key == "." { String::new() } else { format!("{key}: ") };
+        (key, error.into_inner())
+    })?;
+    json.end().map_err(|error| (String::new(), error))?;
+    Ok(raw)
+}
+
 impl Raw {
     /// All that does not fit is collected before anything is refused.
     pub(super) fn check(self, path: &Path) -> Result<Bootstrap, Vec<String>> {
@@ -143,6 +158,11 @@ impl Raw {
         if addresses.is_empty() {
             problems.push("addresses: give at least one, such as \"0.0.0.0\"".to_owned());
         }
+        let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers = self.workers.map_or_else(cores, usize::from);
+        if !(1..=MOST_WORKERS).contains(&workers) {
+            problems.push(format!("workers: {workers} is not between 1 and {MOST_WORKERS}"));
+        }
         let limits = self.limits.check(&mut problems);
         let tls = self.tls.check(directory, &mut problems);
         let defaults = Gateway::default();
@@ -156,7 +176,7 @@ impl Raw {
             secrets,
             addresses,
             ports,
-            workers: self.workers.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get),
+            workers,
             gateway: Gateway {
                 namespace: self.gateway.namespace.unwrap_or(defaults.namespace),
                 labels: self.gateway.labels.unwrap_or(defaults.labels),
@@ -203,7 +223,13 @@ impl RawPlugin {
                 }
                 PluginCode::Builtin(name.to_owned())
             }
-            None => PluginCode::File(directory.join(&self.path)),
+            None => {
+                let path = directory.join(&self.path);
+                if !path.is_file() {
+                    problems.push(format!("{key}.path: there is no file {}", path.display()));
+                }
+                PluginCode::File(path)
+            }
         };
         let defaults = PluginLimits::default();
         Plugin {
@@ -292,7 +318,7 @@ mod tests {
     use super::*;
 
     fn check(json: &str) -> Result<Bootstrap, String> {
-        let raw: Raw = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        let raw = read(json).map_err(|(key, error)| format!("{key}{error}"))?;
         raw.check(Path::new("/etc/sekisho/sekisho.json")).map_err(|problems| problems.join("; "))
     }
 

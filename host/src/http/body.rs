@@ -170,13 +170,22 @@ enum Kind {
 impl ResponseBody {
     /// The gateway's own.
     pub(super) fn whole(bytes: Bytes, entry: Entry) -> Self {
-        Self { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), entry }
+        Self::new(Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), entry)
     }
 
     /// An endpoint's.
     pub(super) fn streamed(body: UpstreamBody, stall: Duration, deadline: Option<Instant>, entry: Entry) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        Self { kind: Kind::Streamed { body, patience: Patience::new(stall), deadline }, entry }
+        Self::new(Kind::Streamed { body, patience: Patience::new(stall), deadline }, entry)
+    }
+
+    /// A body that is over before it began is never asked for a piece.
+    fn new(kind: Kind, entry: Entry) -> Self {
+        let mut body = Self { kind, entry };
+        if body.is_end_stream() {
+            body.entry.complete();
+        }
+        body
     }
 }
 

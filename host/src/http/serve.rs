@@ -114,6 +114,10 @@ async fn exchange(
         .map_err(|error| Refusal::because(error.reason(), error))?;
     entry.authority.clone_from(&head.authority);
     entry.path.clone_from(&head.path);
+    if let Some(query) = &head.query {
+        entry.path.push('?');
+        entry.path.push_str(query);
+    }
     let (route, target) = decide(connection, &parts, &head, entry)?;
     let facts_id = entry.request_id.clone();
     let sni = connection.sni();

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use wasmtime::{Config, OptLevel, Strategy};
 
+use super::cache::Cache;
+
 /// One beat of the clock; deadlines are a number of beats.
 pub(super) const BEAT: Duration = Duration::from_millis(1);
 
@@ -13,6 +15,7 @@ pub(super) const BEAT: Duration = Duration::from_millis(1);
 #[derive(Clone)]
 pub struct Engine {
     pub(super) inner: wasmtime::Engine,
+    pub(super) cache: Cache,
     _clock: Arc<Clock>,
 }
 
@@ -55,7 +58,7 @@ impl Engine {
                 beating.increment_epoch();
             }
         })?;
-        Ok(Self { inner, _clock: Arc::new(clock) })
+        Ok(Self { inner, cache: Cache::of_user(), _clock: Arc::new(clock) })
     }
 }
 

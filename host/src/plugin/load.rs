@@ -114,6 +114,10 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub(super) fn compile(engine: &Engine, bytes: &[u8], exports: &[&'static str]) -> Result<Component, LoadError> {
     const MODULE: &[u8] = b"\0asm\x01\0\0\0";
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    if let Some(component) = engine.cache.load(&engine.inner, bytes) {
+        check(engine, &component, exports)?;
+        return Ok(component);
+    }
     let component = if bytes.starts_with(COMPONENT) {
         Component::from_binary(&engine.inner, bytes)
     } else if bytes.starts_with(MODULE) {
@@ -124,6 +128,7 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8], exports: &[&'static str]) -
     };
     let component = component.map_err(|e| LoadError::NotCompilable(format!("{e:#}")))?;
     check(engine, &component, exports)?;
+    engine.cache.store(&engine.inner, bytes, &component);
     Ok(component)
 }
 
