@@ -181,7 +181,9 @@ impl Control {
 
     fn reload(&mut self) {
         let current = self.pipeline.bootstrap();
-        let Some(path) = current.path.clone() else { return tracing::warn!("there is no bootstrap file to read again") };
+        let Some(path) = current.path.clone() else {
+            return tracing::warn!("there is no bootstrap file to read again");
+        };
         let bootstrap = match Bootstrap::read(&path) {
             Ok(bootstrap) => bootstrap,
             Err(error) => {

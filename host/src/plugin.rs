@@ -15,12 +15,13 @@ mod routes;
 mod secrets;
 mod store;
 
-pub use convert::{outcome_as_data, translation_from};
 pub use builtin::{is_builtin, names as builtin_names};
+pub use convert::{outcome_as_data, translation_from};
 pub use engine::Engine;
 pub use failure::Failure;
 pub use load::{LoadError, read_code};
 pub use routes::{
-    Environment, Explanation, Head, ListenerState, Outcome, Reporter, Router, RoutesPlugin, SourceState, Status, TranslateError,
+    Environment, Explanation, Head, ListenerState, Outcome, Reporter, Router, RoutesPlugin, SourceState, Status,
+    TranslateError,
 };
 pub use secrets::{Decoded, DecodedCredential, DecodedKey, DecodedTrust, SecretBytes, SecretsPlugin};

@@ -17,12 +17,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// The objects of one kind, in order of their names.
     pub fn of_kind<'s>(&'s self, group: &'s str, kind: &'s str) -> impl Iterator<Item = &'s Object> {
-        let first = ObjectKey {
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            namespace: String::new(),
-            name: String::new(),
-        };
+        let first =
+            ObjectKey { group: group.to_owned(), kind: kind.to_owned(), namespace: String::new(), name: String::new() };
         self.objects
             .range(first..)
             .map(|(_, object)| object)

@@ -32,7 +32,8 @@ pub fn start(format: LogFormat) {
         LogFormat::Json => false,
     };
     if text {
-        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal).with_target(false);
+        let layer =
+            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal).with_target(false);
         registry.with(layer).init();
     } else {
         let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true);

@@ -7,12 +7,22 @@ use rig::{Backend, Form, Gateway, Http, Match, Route, Server, Site, endpoints, h
 
 use crate::task::*;
 
-in_both_forms!(upload_to_httpbin, upload_and_download_at_once, large_download, each_piece_as_it_comes);
+in_both_forms!(
+    upload_to_httpbin,
+    upload_and_download_at_once,
+    large_download,
+    each_piece_as_it_comes,
+    nothing_is_held_back,
+);
 
 /// httpbin and a backend, each with every path routed.
 fn open(form: Form) -> (Site, Gateway) {
+    open_to(form, &Backend::start("v1"))
+}
+
+fn open_to(form: Form, backend: &Backend) -> (Site, Gateway) {
     let site = Site::new();
-    for (name, port, address) in [("httpbin", 8000, httpbin()), ("helloworld", 5000, Backend::start("v1").address())] {
+    for (name, port, address) in [("httpbin", 8000, httpbin()), ("helloworld", 5000, backend.address())] {
         site.apply(&service(name, port));
         site.apply(&endpoints(name, "local", Some(address)));
         site.apply(&form.route(&Route::new(name, port, &[Match::Prefix("/")])));
@@ -58,7 +68,8 @@ fn large_download(form: Form) {
 /// Neither direction waits for the other, or for more.
 fn each_piece_as_it_comes(form: Form) {
     let (_site, gateway) = open(form);
-    for http in Http::BOTH {
+    // Over HTTP/2 curl 7.88 does not go on with `-T .` after its first piece, whoever is at the other end.
+    for http in [Http::One] {
         // `-T .` sends what there is on standard input, and shows meanwhile what has come back.
         let ask = gateway.curl(HELLOWORLD, "/echo").ca(ca()).http(http).arg("-N").arg("-T").arg(".").arg("-XPOST");
         let mut command = ask.command();
@@ -79,6 +90,36 @@ fn each_piece_as_it_comes(form: Form) {
         }
         drop(up);
         assert_eq!(down.read(&mut [0; 1]).expect("curl ends well"), 0);
+        assert!(curl.wait().expect("a child can be waited for").success());
+    }
+}
+
+/// A piece is passed on before the next one exists: up, and down.
+fn nothing_is_held_back(form: Form) {
+    for http in Http::BOTH {
+        let backend = Backend::start("v1");
+        let (_site, gateway) = open_to(form, &backend);
+        let ask = gateway.curl(HELLOWORLD, "/held").ca(ca()).http(http).arg("-N").arg("-T").arg("-").arg("-XPOST");
+        let mut command = ask.command();
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut curl = command.spawn().expect("curl can be started");
+        let mut up = curl.stdin.take().expect("it is a pipe");
+        let mut down = curl.stdout.take().expect("it is a pipe");
+
+        up.write_all(b"piece").expect("curl reads");
+        rig::eventually(|| match backend.received() {
+            5 => Ok(()),
+            received => Err(format!("{http:?}: {received} of 5 bytes")),
+        });
+        drop(up);
+
+        let mut first = [0; 5];
+        down.read_exact(&mut first).expect("the first piece comes before the second is sent");
+        assert_eq!(&first, b"first");
+        backend.release();
+        let mut rest = String::new();
+        down.read_to_string(&mut rest).expect("the rest comes");
+        assert_eq!(rest, "second");
         assert!(curl.wait().expect("a child can be waited for").success());
     }
 }

@@ -18,9 +18,9 @@ fn version() {
 
 #[test]
 fn help_teaches() {
-    sekisho(["--help"]).exits(0).says(&["run", "check", "sekisho.json"]);
+    sekisho(["--help"]).exits(0).says(&["run", "check", "demo"]);
     for command in ["run", "check"] {
-        sekisho([command, "--help"]).exits(0).says(&["--config"]);
+        sekisho([command, "--help"]).exits(0).says(&["--config", "sekisho.json"]);
     }
 }
 
@@ -53,13 +53,13 @@ fn wrong_bootstrap_file_is_named() {
         (r#"{ "resources": ["resources/"], "resurces": [] }"#, &["resurces"][..]),
         (r#"{ "gateway": { "classname": "istio" } }"#, &["classname"]),
         ("{\n  \"workers\": \"two\"\n}", &["2:", "workers"]),
-        ("{\n  \"workers\": 2,\n}", &["3:1"]),
+        ("{\n  \"workers\": 2,\n}", &[":3:1"]),
         (r#"{ "ports": { "https": 8443 } }"#, &["ports", "https"]),
         (r#"{ "addresses": ["localhost"] }"#, &["addr"]),
         (r#"{ "limits": { "headerTimeout": "soon" } }"#, &["soon"]),
         (r#"{ "plugins": { "routes": [{ "name": "x", "path": "builtin:traefik" }] } }"#, &["traefik", "istio"]),
         (r#"{ "plugins": { "routes": [{ "name": "x", "path": "nowhere.wasm" }] } }"#, &["nowhere.wasm"]),
-        ("", &["1:"]),
+        ("", &[":1:"]),
     ] {
         site.replace(&site.bootstrap(), text);
         is_refused(&site, said);

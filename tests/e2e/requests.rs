@@ -24,8 +24,8 @@ fn dot_segments_are_resolved_before_routing(form: Form) {
     let (_site, gateway, _backend) = helloworld(form);
     for http in Http::BOTH {
         let ask = |path| gateway.curl(HELLOWORLD, path).ca(ca()).http(http).arg("--path-as-is");
-        let told = ask("/elsewhere/../head/./seen/..").answers(200).text();
-        assert!(told.starts_with("GET /head/ HTTP/1.1\r\n") || told.starts_with("GET /head HTTP/1.1\r\n"), "{told}");
+        let told = ask("/elsewhere/../status/./seen/../../%68ead").answers(200).text();
+        assert!(told.starts_with("GET /head HTTP/1.1\r\n"), "{told}");
         ask("/head/../elsewhere").answers(404);
         ask("/head/%2e%2e/elsewhere").answers(404);
     }
@@ -46,7 +46,8 @@ fn one_line_a_request(form: Form) {
             assert_eq!(served.field(name), value, "{}", served.text);
             assert_eq!(refused.field(name), value, "{}", refused.text);
         }
-        assert_eq!(served.field("path"), "/head?q=1", "{}", served.text);
+        // What follows `?` may be a secret.
+        assert_eq!(served.field("path"), "/head", "{}", served.text);
         assert_eq!(served.field("status"), 200, "{}", served.text);
         assert_eq!(served.field("endpoint"), &backend.address().to_string(), "{}", served.text);
         assert!(served.field("cluster").as_str().is_some_and(|name| name.contains("helloworld")), "{}", served.text);

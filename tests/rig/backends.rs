@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
-use std::sync::OnceLock;
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use crate::program::target;
 
@@ -44,10 +44,25 @@ pub fn httpbin() -> SocketAddr {
 /// | `/head` | 200, the request's head as it came in |
 /// | `/bytes/N` | 200, N bytes, [`Backend::bytes`] |
 /// | `/echo` | 200, the request's body, each piece as it comes |
+/// | `/held` | 200, `first`, and after [`Backend::release`] `second` |
 /// | `/once` | 200, and the connection is closed without a word: a stale one for whoever keeps it |
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
+    progress: Arc<Progress>,
+}
+
+/// What a test and its backend tell each other while a request is in flight.
+#[derive(Debug, Default)]
+struct Progress {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    received: u64,
+    released: bool,
 }
 
 impl Backend {
@@ -64,15 +79,29 @@ impl Backend {
     pub fn start_on(address: IpAddr, instance: &str) -> io::Result<Self> {
         let listener = TcpListener::bind((address, 0))?;
         let address = listener.local_addr()?;
-        let instance = instance.to_owned();
+        let instance: Arc<str> = instance.into();
+        let progress = Arc::<Progress>::default();
+        let backend = Self { address, progress: Arc::clone(&progress) };
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let instance = instance.clone();
+                let (instance, progress) = (Arc::clone(&instance), Arc::clone(&progress));
                 // An error here is the peer's business: the test sees it on its side.
-                std::thread::spawn(move || drop(serve(&connection, &instance)));
+                std::thread::spawn(move || drop(serve(&connection, &instance, &progress)));
             }
         });
-        Ok(Self { address })
+        Ok(backend)
+    }
+
+    /// How many bytes of request bodies have come in, of unfinished ones too.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.progress.state.lock().expect("nobody panics with it").received
+    }
+
+    /// Lets the rest of `/held` go.
+    pub fn release(&self) {
+        self.progress.state.lock().expect("nobody panics with it").released = true;
+        self.progress.changed.notify_all();
     }
 
     /// Where it listens.
@@ -99,7 +128,7 @@ enum Body {
     Chunked,
 }
 
-fn serve(connection: &TcpStream, instance: &str) -> io::Result<()> {
+fn serve(connection: &TcpStream, instance: &str, progress: &Progress) -> io::Result<()> {
     connection.set_nodelay(true)?;
     let mut reader = BufReader::new(connection);
     let mut writer = BufWriter::new(connection);
@@ -119,8 +148,19 @@ fn serve(connection: &TcpStream, instance: &str) -> io::Result<()> {
             })?;
             writer.write_all(b"0\r\n\r\n")?;
         } else {
-            each_piece(&head.body, &mut reader, |_| Ok(()))?;
-            answer(&head, instance, &mut writer)?;
+            each_piece(&head.body, &mut reader, |piece| {
+                progress.state.lock().expect("nobody panics with it").received += piece.len() as u64;
+                Ok(())
+            })?;
+            if head.path == "/held" {
+                writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nfirst")?;
+                writer.flush()?;
+                let state = progress.state.lock().expect("nobody panics with it");
+                drop(progress.changed.wait_while(state, |state| !state.released));
+                writer.write_all(b"second")?;
+            } else {
+                answer(&head, instance, &mut writer)?;
+            }
         }
         writer.flush()?;
         if head.path == "/once" {

@@ -53,7 +53,13 @@ struct Asked {
 }
 
 fn a_match() -> impl Strategy<Value = Match> {
-    (any::<bool>(), select(&PATHS[..]), option::of(select(&METHODS[..])), option::of(select(&VALUES[..])), option::of(select(&VALUES[..])))
+    (
+        any::<bool>(),
+        select(&PATHS[..]),
+        option::of(select(&METHODS[..])),
+        option::of(select(&VALUES[..])),
+        option::of(select(&VALUES[..])),
+    )
         .prop_map(|(exact, path, method, header, query)| Match { exact, path, method, header, query })
 }
 
@@ -68,7 +74,13 @@ fn rules() -> impl Strategy<Value = Vec<(&'static str, Vec<Rule>)>> {
 }
 
 fn asked() -> impl Strategy<Value = Asked> {
-    (select(&HOSTS[..]), select(&PATHS[..]), select(&METHODS[..]), option::of(select(&VALUES[..])), option::of(select(&VALUES[..])))
+    (
+        select(&HOSTS[..]),
+        select(&PATHS[..]),
+        select(&METHODS[..]),
+        option::of(select(&VALUES[..])),
+        option::of(select(&VALUES[..])),
+    )
         .prop_map(|(host, path, method, header, query)| Asked { host, path, method, header, query })
 }
 
@@ -90,8 +102,10 @@ fn specificity(pattern: &str) -> (bool, usize) {
 }
 
 fn naive_istio<'r>(routes: &'r [(&str, Vec<Rule>)], asked: &Asked) -> Option<(&'r str, usize)> {
-    let (pattern, rules) =
-        routes.iter().filter(|(pattern, _)| claims(pattern, asked.host)).max_by_key(|(pattern, _)| specificity(pattern))?;
+    let (pattern, rules) = routes
+        .iter()
+        .filter(|(pattern, _)| claims(pattern, asked.host))
+        .max_by_key(|(pattern, _)| specificity(pattern))?;
     let path_matches =
         |m: &Match| if m.exact { asked.path == m.path } else { asked.path.as_bytes().starts_with(m.path.as_bytes()) };
     let matched = |rule: &Rule| rule.matches.iter().any(|m| path_matches(m) && m.conditions_hold(asked));
@@ -112,9 +126,10 @@ fn naive_gateway_api<'r>(routes: &'r [(&str, Vec<Rule>)], asked: &Asked) -> Opti
         .enumerate()
         .filter(|(_, (pattern, _))| claims(pattern, asked.host))
         .flat_map(|(order, (pattern, rules))| {
-            rules.iter().enumerate().flat_map(move |(number, rule)| {
-                rule.matches.iter().map(move |m| (order, *pattern, number, m))
-            })
+            rules
+                .iter()
+                .enumerate()
+                .flat_map(move |(number, rule)| rule.matches.iter().map(move |m| (order, *pattern, number, m)))
         })
         .filter(|(_, _, _, m)| path_matches(m) && m.conditions_hold(asked))
         .max_by_key(|(order, pattern, number, m)| {
@@ -237,13 +252,10 @@ fn ask(subject: &mut dyn Subject, objects: &[Value], requests: &[Asked]) -> Vec<
 }
 
 type Routes = Vec<(&'static str, Vec<Rule>)>;
+type Written = fn(&[(&str, Vec<Rule>)]) -> Vec<Value>;
+type Naive = for<'r> fn(&'r [(&str, Vec<Rule>)], &Asked) -> Option<(&'r str, usize)>;
 
-fn agree(
-    native: &mut dyn Subject,
-    sandboxed: &mut dyn Subject,
-    objects: fn(&[(&str, Vec<Rule>)]) -> Vec<Value>,
-    naive: for<'r> fn(&'r [(&str, Vec<Rule>)], &Asked) -> Option<(&'r str, usize)>,
-) {
+fn agree(native: &mut dyn Subject, sandboxed: &mut dyn Subject, objects: Written, naive: Naive) {
     let mut runner = TestRunner::new(Config { cases: CONFIGURATIONS, failure_persistence: None, ..Config::default() });
     let native = std::cell::RefCell::new(native);
     let sandboxed = std::cell::RefCell::new(sandboxed);
@@ -257,7 +269,8 @@ fn agree(
             // A rule with several actions may give its routes longer names.
             let same = match (&expected, &answered) {
                 (Some(expected), Some(answered)) => {
-                    answered == expected || answered.strip_prefix(expected.as_str()).is_some_and(|rest| rest.starts_with(['/', '.']))
+                    answered == expected
+                        || answered.strip_prefix(expected.as_str()).is_some_and(|rest| rest.starts_with(['/', '.']))
                 }
                 (None, None) => true,
                 _ => false,

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::Uri;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use sekisho::bootstrap::Gateway;
 use sekisho::finding::{Severity, Subject as About};
 use sekisho::host_pattern::HostIndex;
 use sekisho::http::{Head as RequestHead, location, normalise_host, rewritten};
 use sekisho::model::{
-    Action, Destination, Forward, HeaderOp, Input, Listener, Locator, Misdirected, Protocol, Route, Template, Termination,
-    Translation,
+    Action, Destination, Forward, HeaderOp, Input, Listener, Locator, Misdirected, Protocol, Route, Template,
+    Termination, Translation,
 };
 use sekisho::object::Object;
 use sekisho::plugin::{Environment, Head, ListenerState, Outcome, SourceState};
@@ -29,7 +29,11 @@ pub(crate) fn run(case: &Case, subject: &mut dyn Subject) -> Vec<String> {
         .reads()
         .iter()
         .flat_map(|(group, kind, versions)| {
-            snapshot.of_kind(group, kind).filter(|object| versions.contains(&object.version)).cloned().collect::<Vec<_>>()
+            snapshot
+                .of_kind(group, kind)
+                .filter(|object| versions.contains(&object.version))
+                .cloned()
+                .collect::<Vec<_>>()
         })
         .collect();
     let environment = Environment { gateway, config: Value::Null };
@@ -97,7 +101,8 @@ fn compare_findings(case: &Case, translation: &Translation, differences: &mut Ve
         }
     }
     // That this version of the host does not serve something is not what a case of a plugin is about.
-    let own = |code: &str| matches!(code, "listener-refused" | "route-refused" | "cluster-refused" | "retry-not-served");
+    let own =
+        |code: &str| matches!(code, "listener-refused" | "route-refused" | "cluster-refused" | "retry-not-served");
     for finding in left.into_iter().filter(|finding| finding.severity != Severity::Info && !own(&finding.code)) {
         differences.push(format!("unexpected {} {}: {finding}", finding.severity.name(), finding.code));
     }
@@ -111,7 +116,9 @@ fn answer(request: &Request, translation: &Translation, subject: &mut dyn Subjec
     let authority = uri.authority().expect("a URL with a host").as_str().to_owned();
     let host = normalise_host(&authority).expect("a host");
     let mut answer = Map::new();
-    let Some((number, listener)) = choose(request, translation, &host, port, secure, &mut answer) else { return answer };
+    let Some((number, listener)) = choose(request, translation, &host, port, secure, &mut answer) else {
+        return answer;
+    };
     answer.insert("listener".to_owned(), json!(listener.name));
     if let Protocol::Https(termination) = &listener.protocol {
         describe_tls(termination, translation, &mut answer);
@@ -403,7 +410,8 @@ fn contains(given: &Value, expected: &Value) -> bool {
             expected.iter().all(|(name, expected)| contains(given.get(name).unwrap_or(&Value::Null), expected))
         }
         (Value::Array(given), Value::Array(expected)) => {
-            given.len() == expected.len() && given.iter().zip(expected).all(|(given, expected)| contains(given, expected))
+            given.len() == expected.len()
+                && given.iter().zip(expected).all(|(given, expected)| contains(given, expected))
         }
         _ => given == expected,
     }

@@ -142,7 +142,8 @@ impl Raw {
         let resources = self.resources.unwrap_or_else(|| vec![PathBuf::from("resources")]);
         let mut names = HashSet::new();
         let mut plugins = |list: Option<Vec<RawPlugin>>, kind: &str, default: &[(&str, &str)]| {
-            let list = list.unwrap_or_else(|| default.iter().map(|(name, code)| RawPlugin::builtin(name, code)).collect());
+            let list =
+                list.unwrap_or_else(|| default.iter().map(|(name, code)| RawPlugin::builtin(name, code)).collect());
             let checked: Vec<Plugin> = list
                 .into_iter()
                 .enumerate()
@@ -338,7 +339,14 @@ mod tests {
                 "plugins": {"routes": [{"name": "a b", "path": "builtin:nothing", "sha256": "12"}]}}"#,
         )
         .unwrap_err();
-        for part in ["ports.x", "limits.streams", "tls.defaultCredential", "plugins.routes[0].name", "plugins.routes[0].path", "sha256"] {
+        for part in [
+            "ports.x",
+            "limits.streams",
+            "tls.defaultCredential",
+            "plugins.routes[0].name",
+            "plugins.routes[0].path",
+            "sha256",
+        ] {
             assert!(error.contains(part), "{part} in {error}");
         }
     }

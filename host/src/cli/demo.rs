@@ -108,10 +108,8 @@ fn introduction(root: &Path, options: &Options) -> String {
     };
     let client = format!(" --cert {0}/client.crt --key {0}/client.key", root.display());
     let httpbin = "httpbin.example.com";
-    let mut lines = vec![
-        "Sekisho runs on port 8443 with sample backends. Try in another terminal:".to_owned(),
-        String::new(),
-    ];
+    let mut lines =
+        vec!["Sekisho runs on port 8443 with sample backends. Try in another terminal:".to_owned(), String::new()];
     let mut line = |command: String, answer: &str| lines.extend([format!("  {command}"), format!("      → {answer}")]);
     if options.mutual {
         line(curl(httpbin, "/status/418", ""), "alert: certificate required");

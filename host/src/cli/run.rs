@@ -37,7 +37,8 @@ pub(super) fn serve(bootstrap: Bootstrap) -> anyhow::Result<()> {
 }
 
 fn listen_to_signals(sender: mpsc::Sender<Event>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("no runtime for signals")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context("no runtime for signals")?;
     let entered = runtime.enter();
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;

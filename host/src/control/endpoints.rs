@@ -105,7 +105,9 @@ impl<'s> EndpointIndex<'s> {
         match wrong {
             _ if !addresses.is_empty() => Ok(addresses.into_iter().collect()),
             Some(wrong) => Err(wrong),
-            None => Err(format!("no EndpointSlice of Service {namespace}/{name} has a ready endpoint for its port {port}")),
+            None => {
+                Err(format!("no EndpointSlice of Service {namespace}/{name} has a ready endpoint for its port {port}"))
+            }
         }
     }
 }

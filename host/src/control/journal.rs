@@ -21,7 +21,12 @@ impl Journal {
             write(finding);
         }
         for finding in self.findings.difference(&now).filter(|finding| finding.severity != Severity::Info) {
-            tracing::info!(code = finding.code.as_str(), subject = finding.subject.to_string(), "resolved: {}", finding.message);
+            tracing::info!(
+                code = finding.code.as_str(),
+                subject = finding.subject.to_string(),
+                "resolved: {}",
+                finding.message
+            );
         }
         self.findings = now;
     }

@@ -205,8 +205,10 @@ impl Pipeline {
                 bindings: dialect.good.as_ref().map_or(0, |good| good.translation.bindings.len()),
             })
             .collect();
-        let mut placing: Vec<_> =
-            claims.iter().map(|claim| (claim.plugin, claim.number, Arc::clone(&claim.listener), claim.said.binding)).collect();
+        let mut placing: Vec<_> = claims
+            .iter()
+            .map(|claim| (claim.plugin, claim.number, Arc::clone(&claim.listener), claim.said.binding))
+            .collect();
         placing.sort_by_key(|(plugin, number, _, _)| (*plugin, *number));
         let (sockets, mut placed) = assemble::place(claims, default_tls.as_ref(), &mut findings);
         for (plugin, number, listener, binding) in placing {
@@ -239,7 +241,12 @@ impl Pipeline {
         findings.extend(unread(&self.dialects, snapshot));
     }
 
-    fn default_tls(&mut self, snapshot: &Snapshot, now: Instant, findings: &mut Vec<Finding>) -> Option<Arc<TlsListener>> {
+    fn default_tls(
+        &mut self,
+        snapshot: &Snapshot,
+        now: Instant,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Arc<TlsListener>> {
         let (namespace, name) = self.bootstrap.tls.default_credential.clone()?;
         let object = ObjectKey::core("Secret", &namespace, &name);
         let source = Source {
@@ -283,14 +290,15 @@ impl Pipeline {
                 let members = members(&said.endpoints, &index, self.resolver.as_mut(), now);
                 let members = members.unwrap_or_else(|why| {
                     let (object, field) = (&said.origin.object, &said.origin.field);
-                    let message = format!("cluster {} has no endpoints: {why}; its requests are answered with 503", said.name);
+                    let message =
+                        format!("cluster {} has no endpoints: {why}; its requests are answered with 503", said.name);
                     findings.push(Finding::on(Severity::Warning, object, field, "no-endpoints", message));
                     Vec::new()
                 });
                 let key = (plugin, said.name.clone());
                 let kept = before.remove(&key);
                 let connect_timeout = said.connect_timeout.unwrap_or(self.bootstrap.limits.connect_timeout);
-                let cluster = carry_over(said, &members, kept, connect_timeout);
+                let cluster = carry_over(said, &members, kept.as_ref(), connect_timeout);
                 self.clusters.insert(key, (said.clone(), Arc::clone(&cluster)));
                 clusters.push(cluster);
             }
@@ -350,8 +358,13 @@ impl Build {
         for (address, why) in unbound {
             self.sockets.remove(address);
             self.findings.push(
-                Finding::new(Severity::Error, Subject::Socket(address.to_string()), "cannot-bind", format!("cannot listen: {why}"))
-                    .remedy("free the address, or map the port to another one under `ports` in the bootstrap file"),
+                Finding::new(
+                    Severity::Error,
+                    Subject::Socket(address.to_string()),
+                    "cannot-bind",
+                    format!("cannot listen: {why}"),
+                )
+                .remedy("free the address, or map the port to another one under `ports` in the bootstrap file"),
             );
         }
         for (placement, outcome) in self.placements.iter().zip(&mut self.outcomes) {
@@ -502,21 +515,23 @@ fn named_members(
 fn carry_over(
     said: &model::Cluster,
     members: &[(SocketAddr, u32)],
-    before: Option<(model::Cluster, Arc<Cluster>)>,
+    before: Option<&(model::Cluster, Arc<Cluster>)>,
     connect_timeout: std::time::Duration,
 ) -> Arc<Cluster> {
-    let known = before.as_ref().map(|(_, cluster)| cluster.endpoints.as_slice()).unwrap_or_default();
+    let known = before.map(|(_, cluster)| cluster.endpoints.as_slice()).unwrap_or_default();
     let same_members = known.len() == members.len()
-        && known.iter().zip(members).all(|(endpoint, (address, weight))| {
-            endpoint.address == *address && endpoint.weight == (*weight).max(1)
-        });
-    if let Some((model, cluster)) = &before
+        && known
+            .iter()
+            .zip(members)
+            .all(|(endpoint, (address, weight))| endpoint.address == *address && endpoint.weight == (*weight).max(1));
+    if let Some((model, cluster)) = before
         && same_members
         && model == said
     {
         return Arc::clone(cluster);
     }
-    let by_address: HashMap<SocketAddr, &Arc<Endpoint>> = known.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+    let by_address: HashMap<SocketAddr, &Arc<Endpoint>> =
+        known.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
     let endpoints = members
         .iter()
         .map(|(address, weight)| match by_address.get(address) {
@@ -537,16 +552,21 @@ fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
     let is_read = |key: &ObjectKey| {
         let same = |(group, kind): (&str, &str)| key.group == group && key.kind == kind;
         HOST.into_iter().any(same)
-            || dialects.iter().filter_map(|dialect| dialect.code.plugin.as_ref()).any(|plugin| {
-                plugin.reads.iter().any(|(group, kind, _)| same((group, kind)))
-            })
+            || dialects
+                .iter()
+                .filter_map(|dialect| dialect.code.plugin.as_ref())
+                .any(|plugin| plugin.reads.iter().any(|(group, kind, _)| same((group, kind))))
     };
     snapshot
         .objects
         .values()
         .filter(|object| &*object.place != IMPLIED && !is_read(&object.key))
         .map(|object| {
-            let named = if object.key.group.is_empty() { object.version.clone() } else { format!("{}/{}", object.key.group, object.version) };
+            let named = if object.key.group.is_empty() {
+                object.version.clone()
+            } else {
+                format!("{}/{}", object.key.group, object.version)
+            };
             let message = format!("no plugin reads {} of {named}; the object has no effect", object.key.kind);
             Finding::on(Severity::Info, &object.key, "", "unread-object", message)
         })

@@ -7,8 +7,8 @@ use crate::finding::{Finding, Severity, Subject};
 use crate::model::Translation;
 use crate::object::Object;
 use crate::plugin::{
-    self, Engine, Environment, Failure, Head, LoadError, Outcome, Reporter, Router, RoutesPlugin, SecretsPlugin, Status,
-    TranslateError,
+    self, Engine, Environment, Failure, Head, LoadError, Outcome, Reporter, Router, RoutesPlugin, SecretsPlugin,
+    Status, TranslateError,
 };
 use crate::snapshot::Snapshot;
 use crate::source::directory::Stamp;
@@ -52,7 +52,8 @@ impl<P> Code<P> {
         self.stamp = self.stamp_now();
         self.read = true;
         let started = std::time::Instant::now();
-        let loaded = plugin::read_code(&self.config, most_bytes).and_then(|(bytes, sha256)| load(&self.config, &bytes, sha256));
+        let loaded =
+            plugin::read_code(&self.config, most_bytes).and_then(|(bytes, sha256)| load(&self.config, &bytes, sha256));
         match loaded {
             Ok(plugin) => {
                 let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -188,8 +189,7 @@ fn translate(
     instances: usize,
 ) -> Result<(Translation, Reporter, Vec<Router>), TranslateError> {
     let (translation, reporter) = plugin.translate(environment, objects)?;
-    let mut routers =
-        (0..instances).map(|_| plugin.router(&translation.table)).collect::<Result<Vec<_>, Failure>>()?;
+    let mut routers = (0..instances).map(|_| plugin.router(&translation.table)).collect::<Result<Vec<_>, Failure>>()?;
     // The first call of an instance touches its memory for the first time; let that be here.
     for router in &mut routers {
         router.route(Head { listener: 0, host: "warm-up.invalid", path: "/", inputs: &[] })?;

@@ -66,8 +66,10 @@ struct Found {
 }
 
 /// Why content cannot be used.
+type Problem = Box<Fault>;
+
 #[derive(Clone, Debug)]
-struct Problem {
+struct Fault {
     subject: ObjectKey,
     field: String,
     message: String,
@@ -148,7 +150,8 @@ impl Vault {
             }
             Some(Err(problem)) => {
                 let stale = entry.good.as_ref().map(|good| good.material.clone());
-                let effect = if stale.is_some() { "; the last good content serves" } else { "; its hosts refuse their clients" };
+                let effect =
+                    if stale.is_some() { "; the last good content serves" } else { "; its hosts refuse their clients" };
                 let message = format!("{}{effect}", problem.message);
                 findings.push(
                     Finding::on(Severity::Error, &problem.subject, &problem.field, "unusable-secret", message)
@@ -221,7 +224,9 @@ fn not_found(source: &Source, keys: &[ObjectKey], snapshot: &Snapshot) -> Findin
         snapshot.of_kind(&key.group, &key.kind).find(|object| object.key.name == key.name && object.key != *key)
     });
     let remedy = match elsewhere {
-        Some(found) => format!("there is one of that name in namespace {}: create it in the other", found.key.namespace),
+        Some(found) => {
+            format!("there is one of that name in namespace {}: create it in the other", found.key.namespace)
+        }
         None => "create it".to_owned(),
     };
     let message = format!("{} not found; its hosts refuse their clients", what.join(" or "));
@@ -242,9 +247,11 @@ fn content(locator: &Locator, snapshot: &Snapshot, allowed: &[PathBuf]) -> Optio
             Some(Content { subject: key.clone(), digest: hash.finalize().into(), bytes })
         }
         Locator::Files(files) => files_content(files, allowed),
-        Locator::SystemRoots => {
-            Some(Content { subject: ObjectKey::core("SystemRoots", "", ""), digest: [0; 32], bytes: Bytes::SystemRoots })
-        }
+        Locator::SystemRoots => Some(Content {
+            subject: ObjectKey::core("SystemRoots", "", ""),
+            digest: [0; 32],
+            bytes: Bytes::SystemRoots,
+        }),
     }
 }
 
@@ -256,7 +263,9 @@ fn secret_bytes(object: &Object) -> Result<SecretBytes, Problem> {
         let Some(fields) = object.value[part].as_object() else { continue };
         for (name, value) in fields {
             let field = format!("{part}.{name}");
-            let wrong = |message: &str| Problem { subject: subject(), field: field.clone(), message: message.to_owned() };
+            let wrong = |message: &str| {
+                Box::new(Fault { subject: subject(), field: field.clone(), message: message.to_owned() })
+            };
             let text = match value {
                 Value::String(text) => text,
                 Value::Null => continue,
@@ -299,7 +308,7 @@ fn files_content(files: &[(String, String)], allowed: &[PathBuf]) -> Option<Cont
             Err(FileError::Absent) => return None,
             Err(FileError::Refused(message)) => {
                 hash.update(&message);
-                problem = Some(Problem { subject: subject.clone(), field: path.clone(), message });
+                problem = Some(Box::new(Fault { subject: subject.clone(), field: path.clone(), message }));
             }
         }
     }
@@ -344,10 +353,9 @@ fn decode(role: Role, content: &Content, plugins: &[Arc<SecretsPlugin>]) -> Resu
         Bytes::Secret(secret) => secret.as_ref().map_err(Clone::clone)?,
         Bytes::SystemRoots => return system_roots(role, &content.subject),
     };
-    let problem = |field: String, message: String| Problem {
-        subject: content.subject.clone(),
-        field: if field.is_empty() { field } else { format!("data.{field}") },
-        message,
+    let problem = |field: String, message: String| {
+        let field = if field.is_empty() { field } else { format!("data.{field}") };
+        Box::new(Fault { subject: content.subject.clone(), field, message })
     };
     for plugin in plugins {
         let decoded = match role {
@@ -395,7 +403,9 @@ fn credential_found(credential: Credential, content: &Content) -> Found {
         .map(|lint| {
             let (severity, code, remedy) = match lint {
                 Lint::Expired { .. } => (Severity::Error, "expired-certificate", "renew it"),
-                Lint::NotYetValid { .. } => (Severity::Error, "certificate-not-yet-valid", "check its dates, and this clock"),
+                Lint::NotYetValid { .. } => {
+                    (Severity::Error, "certificate-not-yet-valid", "check its dates, and this clock")
+                }
                 Lint::ExpiresSoon { .. } => (Severity::Warning, "certificate-expires-soon", "renew it"),
                 Lint::Version1 => (
                     Severity::Warning,
@@ -423,7 +433,7 @@ fn trust_found(authorities: Vec<Vec<u8>>, crls: Vec<Vec<u8>>, content: &Content)
 
 fn system_roots(role: Role, subject: &ObjectKey) -> Result<Found, Problem> {
     let problem =
-        |message: &str| Problem { subject: subject.clone(), field: String::new(), message: message.to_owned() };
+        |message: &str| Box::new(Fault { subject: subject.clone(), field: String::new(), message: message.to_owned() });
     if role == Role::Credential {
         return Err(problem("the system's authorities are no credential"));
     }
@@ -450,7 +460,12 @@ fn tell(found: &Found) {
             );
         }
         Material::Trust(material) => {
-            tracing::info!(secret, authorities = material.anchors.len(), crls = material.crls.len(), "authorities loaded");
+            tracing::info!(
+                secret,
+                authorities = material.anchors.len(),
+                crls = material.crls.len(),
+                "authorities loaded"
+            );
         }
     }
 }

@@ -68,7 +68,7 @@ impl Facts<'_> {
 /// The path that an endpoint sees.
 #[must_use]
 pub fn rewritten<'p>(path: &'p str, rewrite: Option<&PathRewrite>) -> std::borrow::Cow<'p, str> {
-    rewrite.map_or(path.into(), |rewrite| rewrite.apply(path).into())
+    rewrite.map_or(std::borrow::Cow::Borrowed(path), |rewrite| rewrite.apply(path).into())
 }
 
 /// Where a redirect sends the client. The query is kept. A port that the redirect names is left out when it is the
@@ -130,7 +130,12 @@ mod tests {
     use super::*;
 
     fn head(authority: &str) -> Head {
-        Head { authority: authority.to_owned(), host: String::new(), path: "/foo".to_owned(), query: Some("q=1".to_owned()) }
+        Head {
+            authority: authority.to_owned(),
+            host: String::new(),
+            path: "/foo".to_owned(),
+            query: Some("q=1".to_owned()),
+        }
     }
 
     #[test]

@@ -118,7 +118,9 @@ impl Body for RequestBody {
             Poll::Ready(Some(Err(limit.into())))
         };
         match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Pending if this.patience.is_over(context) => fail(&this.watch, BodyLimit::Stalled(this.patience.most)),
+            Poll::Pending if this.patience.is_over(context) => {
+                fail(&this.watch, BodyLimit::Stalled(this.patience.most))
+            }
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 this.patience.renew();
@@ -200,7 +202,9 @@ impl Body for ResponseBody {
             Kind::Streamed { body, patience, deadline } => {
                 let late = |limit: BodyLimit| Poll::Ready(Some(Err(BodyError::from(limit))));
                 match Pin::new(body).poll_frame(context) {
-                    Poll::Pending if deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) => {
+                    Poll::Pending
+                        if deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) =>
+                    {
                         late(BodyLimit::Overdue)
                     }
                     Poll::Pending if patience.is_over(context) => late(BodyLimit::Stalled(patience.most)),

@@ -90,10 +90,10 @@ fn is_claim(name: &str, trusted: bool) -> bool {
     if !may_be_claim(name.as_bytes().first()) {
         return false;
     }
-    let same = |claim: &&str| {
+    let same = |claim: &str| {
         claim.len() == name.len() && claim.bytes().zip(name.bytes()).all(|(c, n)| c == n || (c == b'-' && n == b'_'))
     };
-    GATEWAY_SAYS.iter().any(|claim| same(&claim)) || (!trusted && PROXY_SAYS.iter().any(|claim| same(&claim)))
+    GATEWAY_SAYS.iter().any(|claim| same(claim)) || (!trusted && PROXY_SAYS.iter().any(|claim| same(claim)))
 }
 
 /// Whether the peer is a proxy whose word counts.
@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_nominated_header_cannot_take_the_gateways_own_with_it() {
-        let mut headers = headers(&[("connection", "x-forwarded-for, close, te"), ("te", "trailers"), ("upgrade", "h2c")]);
+        let mut headers =
+            headers(&[("connection", "x-forwarded-for, close, te"), ("te", "trailers"), ("upgrade", "h2c")]);
         remove_hop_by_hop(&mut headers, false);
         add_claims(&mut headers, [10, 0, 0, 1].into(), false, "id");
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1");

@@ -123,7 +123,7 @@ pub fn normalise_host(authority: &str) -> Option<String> {
             let (address, rest) = rest.split_once(']')?;
             address.parse::<std::net::Ipv6Addr>().ok()?;
             let end = authority.len() - rest.len();
-            (&authority[..end], rest.strip_prefix(':').or((rest.is_empty()).then_some("")))
+            (&authority[..end], rest.strip_prefix(':').or_else(|| rest.is_empty().then_some("")))
         }
         None => match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
@@ -288,7 +288,8 @@ mod tests {
         let absolute = head(&parts(|r| r.uri("http://a.b:81/x?y=1").header("host", "c"))).unwrap();
         assert_eq!((absolute.authority.as_str(), absolute.host.as_str()), ("a.b:81", "a.b"));
         assert_eq!((absolute.path.as_str(), absolute.query.as_deref()), ("/x", Some("y=1")));
-        let h2 = |host: &'static str| parts(move |r| r.version(Version::HTTP_2).uri("https://A.b/").header("host", host));
+        let h2 =
+            |host: &'static str| parts(move |r| r.version(Version::HTTP_2).uri("https://A.b/").header("host", host));
         assert!(head(&h2("a.B")).is_ok());
         assert_eq!(head(&h2("c")), Err(HeadError::TwoAuthorities));
         assert_eq!(head(&parts(|r| r.method("CONNECT").uri("a:1"))), Err(HeadError::Method));

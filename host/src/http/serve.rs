@@ -38,8 +38,8 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn because(reason: Reason, detail: impl ToString) -> Self {
-        Self { reason, detail: Some(detail.to_string()) }
+    fn because(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: Some(detail.into()) }
     }
 }
 
@@ -111,7 +111,7 @@ async fn exchange(
 ) -> Result<Answer, Refusal> {
     let limits = &connection.limits;
     let head = Head::new(&parts, limits.path_bytes, limits.header_count)
-        .map_err(|error| Refusal::because(error.reason(), error))?;
+        .map_err(|error| Refusal::because(error.reason(), error.to_string()))?;
     entry.authority.clone_from(&head.authority);
     entry.path.clone_from(&head.path);
     if let Some(query) = &head.query {
@@ -133,20 +133,19 @@ async fn exchange(
         Action::Respond(response) => Ok(Answer::Own(own_response(response, &route, &facts, grpc))),
         Action::Redirect(redirect) => {
             let place = location(redirect, &head, connection.is_secure());
-            let place = HeaderValue::try_from(place).map_err(|e| Refusal::because(Reason::RouteRefused, e))?;
+            let place =
+                HeaderValue::try_from(place).map_err(|e| Refusal::because(Reason::RouteRefused, e.to_string()))?;
             let mut response = Response::new(Bytes::new());
             *response.status_mut() = redirect.status;
             response.headers_mut().insert(LOCATION, place);
             facts.change(response.headers_mut(), &route.headers.response);
             Ok(Answer::Own(response))
         }
-        Action::Refused(why) => Err(Refusal::because(Reason::RouteRefused, why)),
+        Action::Refused(why) => Err(Refusal::because(Reason::RouteRefused, why.as_str())),
         Action::Forward(forward) => {
             let Some((index, cluster)) = target else { return Err(Reason::RouteRefused.into()) };
             match (&forward.targets[index].to, cluster) {
-                (Destination::Respond(response), _) => {
-                    Ok(Answer::Own(own_response(response, &route, &facts, grpc)))
-                }
+                (Destination::Respond(response), _) => Ok(Answer::Own(own_response(response, &route, &facts, grpc))),
                 (Destination::Cluster(_), None) => Err(Reason::RouteRefused.into()),
                 (Destination::Cluster(_), Some(cluster)) => {
                     let way = Way { route: &route, forward, index, cluster: &cluster };
@@ -175,7 +174,7 @@ fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry
     })?;
     entry.listener = Some(Arc::clone(&listener.name));
     if let Some(why) = &listener.refused {
-        return Err(Refusal::because(Reason::ListenerRefused, why));
+        return Err(Refusal::because(Reason::ListenerRefused, why.as_str()));
     }
     let index = ask(connection, listener, parts, head)?;
     let part = &generation.parts[listener.plugin];
@@ -216,7 +215,7 @@ fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head)
     let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
     let asked = plugin::Head { listener: listener.number, host: &head.host, path: &head.path, inputs: &inputs };
     connection.worker.route(listener.plugin, asked).map_err(|error| match error {
-        RouteError::Failed(failure) => Refusal::because(Reason::PluginFailed, failure),
+        RouteError::Failed(failure) => Refusal::because(Reason::PluginFailed, failure.to_string()),
         RouteError::Unavailable(why) => Refusal::because(Reason::PluginFailed, why),
     })
 }
@@ -301,12 +300,12 @@ async fn send(
     let limits = &connection.limits;
     entry.cluster = Some(Arc::clone(&cluster.name));
     if let Some(why) = &cluster.refused {
-        return Err(Refusal::because(Reason::ClusterRefused, why));
+        return Err(Refusal::because(Reason::ClusterRefused, why.as_str()));
     }
     if let Some(most) = route.max_request_body
         && content_length(&parts.headers).is_some_and(|length| length > most)
     {
-        return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most)));
+        return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most).to_string()));
     }
     prepare(connection, &way, facts, &mut parts)?;
     let client = parts.version;
@@ -319,7 +318,7 @@ async fn send(
     let sent = match deadline {
         Some(deadline) => timeout_at(deadline, sending)
             .await
-            .map_err(|_| Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue))?,
+            .map_err(|_| Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string()))?,
         None => sending.await,
     };
     let exchange = sent.map_err(|error| {
@@ -357,7 +356,8 @@ fn prepare(connection: &Connection, way: &Way<'_>, facts: &Facts<'_>, parts: &mu
     facts.change(headers, &target.headers.request);
     let host = match target.host.as_ref().or(way.forward.host.as_ref()) {
         Some(host) => host.clone(),
-        None => HeaderValue::try_from(&facts.head.authority).map_err(|e| Refusal::because(Reason::BadRequest, e))?,
+        None => HeaderValue::try_from(&facts.head.authority)
+            .map_err(|e| Refusal::because(Reason::BadRequest, e.to_string()))?,
     };
     headers.insert(HOST, host);
     Ok(())

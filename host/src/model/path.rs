@@ -43,7 +43,11 @@ impl PathRewrite {
             Self::Elements { matched, replacement } => {
                 let rest = path.strip_prefix(matched.trim_end_matches('/')).unwrap_or(path);
                 let head = replacement.trim_end_matches('/');
-                if rest.is_empty() || rest.starts_with('/') { format!("{head}{rest}") } else { format!("{head}/{rest}") }
+                if rest.is_empty() || rest.starts_with('/') {
+                    format!("{head}{rest}")
+                } else {
+                    format!("{head}/{rest}")
+                }
             }
             Self::Regex { pattern, substitution } => pattern.replace_all(path, substitution).into_owned(),
         };
@@ -55,7 +59,9 @@ impl PartialEq for PathRewrite {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => a == b,
-            (Self::Bytes { matched: a, replacement: b }, Self::Bytes { matched: c, replacement: d }) => a == c && b == d,
+            (Self::Bytes { matched: a, replacement: b }, Self::Bytes { matched: c, replacement: d }) => {
+                a == c && b == d
+            }
             (Self::Elements { matched: a, replacement: b }, Self::Elements { matched: c, replacement: d }) => {
                 a == c && b == d
             }

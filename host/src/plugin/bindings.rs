@@ -1,7 +1,20 @@
 //! What wasmtime's `bindgen!` makes of `wit/`. Nothing else lives here; only this room's files name it.
-#![allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, elided_lifetimes_in_paths, clippy::all,
-    clippy::use_self, clippy::needless_pass_by_value, clippy::struct_excessive_bools, clippy::uninlined_format_args,
-    clippy::fn_params_excessive_bools, clippy::or_fun_call, clippy::unwrap_used, reason = "generated code")]
+#![allow(
+    missing_docs,
+    unsafe_code,
+    unreachable_pub,
+    unused_qualifications,
+    elided_lifetimes_in_paths,
+    clippy::all,
+    clippy::use_self,
+    clippy::needless_pass_by_value,
+    clippy::struct_excessive_bools,
+    clippy::uninlined_format_args,
+    clippy::fn_params_excessive_bools,
+    clippy::or_fun_call,
+    clippy::unwrap_used,
+    reason = "generated code"
+)]
 
 /// All of the world, with owned values: control work.
 pub mod routes {

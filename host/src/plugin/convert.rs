@@ -47,11 +47,7 @@ pub fn outcome_as_data(said: &Outcome) -> serde_json::Value {
 pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> {
     let (bindings, sources, clusters) = (wit.bindings.len(), wit.sources.len(), wit.clusters.len());
     let mut findings: Vec<Finding> = wit.findings.into_iter().take(MOST_FINDINGS).map(finding).collect();
-    let listeners = wit
-        .listeners
-        .into_iter()
-        .map(|l| listener(l, bindings, sources))
-        .collect::<Result<Vec<_>, _>>()?;
+    let listeners = wit.listeners.into_iter().map(|l| listener(l, bindings, sources)).collect::<Result<Vec<_>, _>>()?;
     let mut names = HashSet::new();
     for listener in &listeners {
         if !names.insert(&listener.name) {
@@ -64,7 +60,8 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
         let (route, refused) = action::route(said, clusters)?;
         if let Some(conditions) = &route.left_out {
             let (object, field) = (&route.origin.object, &route.origin.field);
-            let message = format!("retries on {conditions} are not served by this version; such failures are passed on");
+            let message =
+                format!("retries on {conditions} are not served by this version; such failures are passed on");
             findings.push(Finding::on(Severity::Warning, object, field, "retry-not-served", message));
         }
         if let Some(reason) = refused {
@@ -148,9 +145,7 @@ fn listener(listener: wit::Listener, bindings: usize, sources: usize) -> Result<
     let mut refused = None;
     let protocol = match listener.protocol {
         wit::Protocol::Http => Protocol::Http,
-        wit::Protocol::Https(said) => {
-            Protocol::Https(termination(said, sources, &mut refused).map_err(at)?)
-        }
+        wit::Protocol::Https(said) => Protocol::Https(termination(said, sources, &mut refused).map_err(at)?),
         wit::Protocol::Tls(_) => Protocol::Unsupported { name: "TLS-terminated TCP", tls: true },
         wit::Protocol::Passthrough => Protocol::Unsupported { name: "TLS passthrough", tls: true },
         wit::Protocol::Tcp => Protocol::Unsupported { name: "TCP", tls: false },
@@ -213,13 +208,12 @@ fn input(name: &str) -> Option<Input> {
     })
 }
 
-fn termination(
-    said: wit::Termination,
-    sources: usize,
-    refused: &mut Option<String>,
-) -> Result<Termination, String> {
+fn termination(said: wit::Termination, sources: usize, refused: &mut Option<String>) -> Result<Termination, String> {
     let indices = |list: Vec<u32>| {
-        list.into_iter().map(|source| index(source, sources)).collect::<Result<Vec<_>, _>>().map_err(|e| format!("source {e}"))
+        list.into_iter()
+            .map(|source| index(source, sources))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| format!("source {e}"))
     };
     let versions = match (said.min_version, said.max_version) {
         (wit::TlsVersion::Tls12, wit::TlsVersion::Tls13) => TlsVersions::Both,

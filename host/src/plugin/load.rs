@@ -54,7 +54,9 @@ pub enum LoadError {
     #[error("it does not compile: {0}")]
     NotCompilable(String),
     /// It wants something that plugins do not get.
-    #[error("it imports `{0}`, which this gateway does not give; plugins get sekisho:gateway/log@{VERSION} and nothing else")]
+    #[error(
+        "it imports `{0}`, which this gateway does not give; plugins get sekisho:gateway/log@{VERSION} and nothing else"
+    )]
     UnknownImport(String),
     /// It was built for another version.
     #[error("it was built for `{found}`, but this gateway serves version {VERSION}; rebuild it against that")]

@@ -148,7 +148,13 @@ impl RoutesPlugin {
     ///
     /// # Errors
     /// When the bytes are not a route plugin for this host.
-    pub fn load(engine: &Engine, name: &str, bytes: &[u8], sha256: String, limits: PluginLimits) -> Result<Self, LoadError> {
+    pub fn load(
+        engine: &Engine,
+        name: &str,
+        bytes: &[u8],
+        sha256: String,
+        limits: PluginLimits,
+    ) -> Result<Self, LoadError> {
         let component = load::compile(engine, bytes, &["translator", "router"])?;
         let name: Arc<str> = name.into();
         let mut linker = Linker::<HostState>::new(&engine.inner);
@@ -305,9 +311,7 @@ impl Router {
     /// When the plugin traps or runs too long.
     pub fn route(&mut self, head: Head<'_>) -> Result<Option<u32>, Failure> {
         store::arm(&mut self.store, self.budget, ROUTE_BYTES);
-        self.guest
-            .call_route(&mut self.store, head.into())
-            .map_err(|e| Failure::new(&self.plugin, "route", &e))
+        self.guest.call_route(&mut self.store, head.into()).map_err(|e| Failure::new(&self.plugin, "route", &e))
     }
 
     /// The same walk as [`Router::route`], talking.
@@ -348,4 +352,3 @@ impl std::fmt::Debug for Reporter {
 
 impl types::Host for HostState {}
 impl super::bindings::routes::sekisho::gateway::model::Host for HostState {}
-

@@ -102,7 +102,13 @@ impl SecretsPlugin {
     ///
     /// # Errors
     /// When the bytes are not a secret plugin for this host.
-    pub fn load(engine: &Engine, name: &str, bytes: &[u8], sha256: String, limits: PluginLimits) -> Result<Self, LoadError> {
+    pub fn load(
+        engine: &Engine,
+        name: &str,
+        bytes: &[u8],
+        sha256: String,
+        limits: PluginLimits,
+    ) -> Result<Self, LoadError> {
         let component = load::compile(engine, bytes, &["decoder"])?;
         // No imports at all: whoever sees keys can tell nobody.
         if let Some((import, _)) = component.component_type().imports(&engine.inner).next() {
@@ -121,9 +127,8 @@ impl SecretsPlugin {
     /// # Errors
     /// When the plugin fails.
     pub fn credential(&self, secret: &SecretBytes) -> Result<Decoded<DecodedCredential>, Failure> {
-        let decoded = self.call("decode-credential", |guest, store| {
-            guest.call_decode_credential(store, &secret.into())
-        })?;
+        let decoded =
+            self.call("decode-credential", |guest, store| guest.call_decode_credential(store, &secret.into()))?;
         Ok(decoded_from(decoded, |credential| DecodedCredential {
             chain: credential.chain,
             chain_field: credential.chain_field,

@@ -106,7 +106,10 @@ impl PluginLog {
         }
         let lines = self.lines.fetch_add(1, Ordering::Relaxed);
         if lines == MOST_LOG_LINES {
-            tracing::warn!(plugin = &*self.plugin, "the plugin logs too much; its lines are dropped for {LOG_WINDOW:?}");
+            tracing::warn!(
+                plugin = &*self.plugin,
+                "the plugin logs too much; its lines are dropped for {LOG_WINDOW:?}"
+            );
         }
         lines < MOST_LOG_LINES
     }

@@ -106,8 +106,11 @@ impl Directory {
             let (listing, findings) = self.list();
             self.root_findings = findings;
             self.files.retain(|path, _| listing.contains_key(path));
-            let changed: Vec<PathBuf> =
-                listing.iter().filter(|(path, stamp)| self.seen.get(*path) != Some(stamp)).map(|(path, _)| path.clone()).collect();
+            let changed: Vec<PathBuf> = listing
+                .iter()
+                .filter(|(path, stamp)| self.seen.get(*path) != Some(stamp))
+                .map(|(path, _)| path.clone())
+                .collect();
             for path in changed {
                 self.read_file(&path);
             }
@@ -127,8 +130,13 @@ impl Directory {
                 Ok(metadata) if metadata.is_dir() => list_directory(root, 0, &mut listing, &mut findings),
                 Ok(metadata) => drop(listing.insert(root.clone(), Stamp::from(&metadata))),
                 Err(error) => findings.push(
-                    Finding::new(Severity::Error, file(root, None), "unreadable-resource", format!("cannot read it: {error}"))
-                        .remedy("create it, or correct `resources` in the bootstrap file"),
+                    Finding::new(
+                        Severity::Error,
+                        file(root, None),
+                        "unreadable-resource",
+                        format!("cannot read it: {error}"),
+                    )
+                    .remedy("create it, or correct `resources` in the bootstrap file"),
                 ),
             }
         }
@@ -261,7 +269,9 @@ fn add_namespaces(snapshot: &mut Snapshot) {
         let (mut value, place) = match snapshot.objects.get(&key) {
             Some(object) if object.label(NAME) == Some(&name) => continue,
             Some(object) => (Value::clone(&object.value), Arc::clone(&object.place)),
-            None => (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}), Arc::from("(implied)")),
+            None => {
+                (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}), Arc::from("(implied)"))
+            }
         };
         value["metadata"]["labels"][NAME] = json!(name);
         snapshot.objects.insert(key.clone(), parse::with_json(key, "v1".to_owned(), place, value));

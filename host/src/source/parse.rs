@@ -104,7 +104,9 @@ struct Names {
 
 fn object(mut value: Value, place: &Arc<str>) -> Result<Object, String> {
     let head = Head::deserialize(&value).map_err(|e| format!("apiVersion, kind or metadata: {e}"))?;
-    for (field, text) in [("apiVersion", &head.api_version), ("kind", &head.kind), ("metadata.name", &head.metadata.name)] {
+    for (field, text) in
+        [("apiVersion", &head.api_version), ("kind", &head.kind), ("metadata.name", &head.metadata.name)]
+    {
         if text.is_empty() {
             let name = if head.metadata.name.is_empty() { "an object" } else { &head.metadata.name };
             return Err(format!("{name} has no {field}"));

@@ -163,8 +163,7 @@ impl TlsCache {
     ) -> Result<Verification, String> {
         let verifier = verifier(policy, trust, v1_clients)?;
         let digest = verifier.digest();
-        let (verifier, used) =
-            self.verifiers.entry(digest).or_insert_with(|| (Arc::new(verifier), 0));
+        let (verifier, used) = self.verifiers.entry(digest).or_insert_with(|| (Arc::new(verifier), 0));
         *used = self.round;
         Ok(Verification { digest, verifier: Arc::clone(verifier) })
     }

@@ -127,7 +127,8 @@ pub async fn accept(socket: &Socket, stream: TcpStream) -> Result<(TlsStream<Tcp
     match start.into_stream(config).into_fallible().await {
         Ok(stream) => {
             let (_, session) = stream.get_ref();
-            let chain = session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+            let chain =
+                session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
             let sni = sni.map(Rc::from);
             Ok((stream, Handshake { sni, listener: name, chain, verified: Cell::new(verification) }))
         }

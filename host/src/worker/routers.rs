@@ -67,8 +67,7 @@ impl Routers {
             if self.slots.len() <= plugin {
                 self.slots.resize_with(plugin + 1, Slot::default);
             }
-            self.slots[plugin] =
-                Slot { table, active: Some(active), spare: Some(spare), breaker: Breaker::default() };
+            self.slots[plugin] = Slot { table, active: Some(active), spare: Some(spare), breaker: Breaker::default() };
         }
     }
 
@@ -83,7 +82,9 @@ impl Routers {
     }
 
     pub(super) fn route(&mut self, plugin: usize, head: Head<'_>) -> Result<Option<u32>, RouteError> {
-        let Some(slot) = self.slots.get_mut(plugin) else { return Err(RouteError::Unavailable("the plugin is not loaded")) };
+        let Some(slot) = self.slots.get_mut(plugin) else {
+            return Err(RouteError::Unavailable("the plugin is not loaded"));
+        };
         if slot.breaker.is_open(Instant::now) {
             return Err(RouteError::Unavailable("the plugin failed too often and is not called for a while"));
         }
@@ -120,7 +121,8 @@ impl Breaker {
         }
         self.failures += 1;
         if self.failures >= BREAKER_FAILURES {
-            self.open_for = if self.open_for.is_zero() { BREAKER_FIRST } else { (self.open_for * 2).min(BREAKER_LONGEST) };
+            self.open_for =
+                if self.open_for.is_zero() { BREAKER_FIRST } else { (self.open_for * 2).min(BREAKER_LONGEST) };
             self.open_until = Some(now + self.open_for);
             // One more failure after that opens it again.
             self.failures = BREAKER_FAILURES - 1;

@@ -28,7 +28,7 @@ pub fn debug(message: &str) {
 
 #[cfg(not(target_arch = "wasm32"))]
 mod native {
-    #[derive(Debug)]
+    #[derive(Clone, Copy, Debug)]
     pub(super) enum Level {
         Error,
         Warn,

@@ -20,18 +20,22 @@ impl ObjectKey {
     }
 }
 
+// The records are generated: a derive would reach every one of them, and most have no default that makes sense.
+#[allow(clippy::derivable_impls, reason = "as above")]
 impl Default for HeaderOps {
     fn default() -> Self {
         Self { request: Vec::new(), response: Vec::new() }
     }
 }
 
+#[allow(clippy::derivable_impls, reason = "as above")]
 impl Default for Limits {
     fn default() -> Self {
         Self { connections: None, pending: None, requests: None, retries: None, requests_per_connection: None }
     }
 }
 
+#[allow(clippy::derivable_impls, reason = "as above")]
 impl Default for Translation {
     fn default() -> Self {
         Self {

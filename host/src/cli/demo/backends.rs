@@ -77,11 +77,13 @@ async fn answer(sample: Sample, request: &Request<Incoming>) -> Response<Full<By
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match (sample, segments.as_slice()) {
         (Sample::Helloworld, ["hello"]) => text(StatusCode::OK, "Hello version: v1, instance: demo\n"),
-        (Sample::Httpbin, ["status", code]) => match code.parse::<u16>().ok().and_then(|c| StatusCode::from_u16(c).ok()) {
-            Some(StatusCode::IM_A_TEAPOT) => text(StatusCode::IM_A_TEAPOT, TEAPOT),
-            Some(status) if status.as_u16() >= 200 => text(status, ""),
-            _ => text(StatusCode::BAD_REQUEST, "not a status\n"),
-        },
+        (Sample::Httpbin, ["status", code]) => {
+            match code.parse::<u16>().ok().and_then(|c| StatusCode::from_u16(c).ok()) {
+                Some(StatusCode::IM_A_TEAPOT) => text(StatusCode::IM_A_TEAPOT, TEAPOT),
+                Some(status) if status.as_u16() >= 200 => text(status, ""),
+                _ => text(StatusCode::BAD_REQUEST, "not a status\n"),
+            }
+        }
         (Sample::Httpbin, ["delay", seconds]) => match seconds.parse::<u64>() {
             Ok(seconds) => {
                 tokio::time::sleep(Duration::from_secs(seconds.min(LONGEST_DELAY))).await;

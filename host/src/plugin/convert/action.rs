@@ -37,7 +37,8 @@ pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<
         (!said.filters.is_empty(), "filters"),
         (!said.extensions.is_empty(), "extensions"),
     ];
-    let refusal = unsupported.iter().find(|(used, _)| *used).map(|(_, what)| format!("{what}: not served by this version"));
+    let refusal =
+        unsupported.iter().find(|(used, _)| *used).map(|(_, what)| format!("{what}: not served by this version"));
     let left_out = retries_left_out(&said.action);
     let compiled = match refusal {
         Some(reason) => Err(reason),
@@ -113,7 +114,7 @@ fn forward(said: wit::Forward) -> Result<Forward, String> {
     Ok(Forward {
         targets,
         total,
-        host: said.host.map(host).transpose()?,
+        host: said.host.as_deref().map(host).transpose()?,
         path: said.path.map(path_rewrite).transpose()?,
         timeout: said.timeout.map(Duration::from_millis),
         idle_timeout: said.idle_timeout.map(Duration::from_millis),
@@ -136,14 +137,14 @@ fn target(said: wit::Target) -> Result<Target, String> {
             wit::Destination::Cluster(cluster) => Destination::Cluster(cluster as usize),
             wit::Destination::Respond(said) => Destination::Respond(response(said)?),
         },
-        host: said.host.map(host).transpose()?,
+        host: said.host.as_deref().map(host).transpose()?,
         headers: header_ops(said.headers)?,
     })
 }
 
-fn host(text: String) -> Result<HeaderValue, String> {
+fn host(text: &str) -> Result<HeaderValue, String> {
     let legal = text.parse::<http::uri::Authority>().is_ok_and(|authority| !authority.as_str().contains('@'));
-    match HeaderValue::try_from(&text) {
+    match HeaderValue::try_from(text) {
         Ok(value) if legal => Ok(value),
         _ => Err(format!("`{text}` cannot be an authority")),
     }
@@ -189,7 +190,7 @@ fn redirect(said: wit::Redirect) -> Result<Redirect, String> {
         return Err(format!("`{scheme}` is not a scheme"));
     }
     if let Some(name) = &said.host {
-        host(name.clone())?;
+        host(name)?;
     }
     Ok(Redirect {
         status,
@@ -245,9 +246,9 @@ fn template(pieces: Vec<wit::Text>) -> Result<Template, String> {
                 Ok(_) => Ok(Piece::Literal(text)),
                 Err(_) => Err(format!("{text:?} cannot stand in a header")),
             },
-            wit::Text::Variable(name) => Variable::named(&name)
-                .map(Piece::Variable)
-                .ok_or_else(|| format!("there is no variable `{name}`")),
+            wit::Text::Variable(name) => {
+                Variable::named(&name).map(Piece::Variable).ok_or_else(|| format!("there is no variable `{name}`"))
+            }
         })
         .collect::<Result<Vec<_>, _>>()?;
     let literal: Option<String> = pieces
