@@ -37,6 +37,12 @@ impl SClient {
         self.arg("-ign_eof")
     }
 
+    /// The command, so that a test can talk with it while it runs.
+    #[must_use]
+    pub fn command(self) -> Command {
+        self.openssl
+    }
+
     /// Shakes hands and hangs up, or sends what it was given.
     #[track_caller]
     #[must_use]

@@ -549,13 +549,10 @@ fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
         [("", "Secret"), ("", "ConfigMap"), ("", "Service"), ("", "Namespace"), ("discovery.k8s.io", "EndpointSlice")];
     // The class of the Gateway API is implied even where no plugin reads it.
     const IMPLIED: &str = "(implied)";
+    let read = || dialects.iter().filter_map(|dialect| dialect.code.plugin.as_ref()).flat_map(|plugin| &plugin.reads);
     let is_read = |key: &ObjectKey| {
         let same = |(group, kind): (&str, &str)| key.group == group && key.kind == kind;
-        HOST.into_iter().any(same)
-            || dialects
-                .iter()
-                .filter_map(|dialect| dialect.code.plugin.as_ref())
-                .any(|plugin| plugin.reads.iter().any(|(group, kind, _)| same((group, kind))))
+        HOST.into_iter().any(same) || read().any(|(group, kind, _)| same((group, kind)))
     };
     snapshot
         .objects
@@ -568,7 +565,10 @@ fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
                 format!("{}/{}", object.key.group, object.version)
             };
             let message = format!("no plugin reads {} of {named}; the object has no effect", object.key.kind);
-            Finding::on(Severity::Info, &object.key, "", "unread-object", message)
+            // One of an API whose other kinds are read was meant for this gateway.
+            let meant = !object.key.group.is_empty() && read().any(|(group, _, _)| *group == object.key.group);
+            let severity = if meant { Severity::Warning } else { Severity::Info };
+            Finding::on(severity, &object.key, "", "unread-object", message)
         })
         .collect()
 }

@@ -113,11 +113,8 @@ async fn exchange(
     let head = Head::new(&parts, limits.path_bytes, limits.header_count)
         .map_err(|error| Refusal::because(error.reason(), error.to_string()))?;
     entry.authority.clone_from(&head.authority);
+    // Without the query, which may hold what no log should.
     entry.path.clone_from(&head.path);
-    if let Some(query) = &head.query {
-        entry.path.push('?');
-        entry.path.push_str(query);
-    }
     let (route, target) = decide(connection, &parts, &head, entry)?;
     let facts_id = entry.request_id.clone();
     let sni = connection.sni();
