@@ -17,8 +17,10 @@ build: plugins ## Build the gateway, with its plugins embedded: target/debug/sek
 run: build ## Start sample backends and the gateway on sample-configs/secure-gateway; Ctrl-C ends it
 	@exec "$${CARGO_TARGET_DIR:-target}/debug/sekisho" demo
 
-test: plugins ## Run every test, after fetching what the tests need
+test: ## Run every test, after fetching what the tests need
+	@scripts/prerequisites.sh build
 	@scripts/prerequisites.sh test
+	@scripts/plugins.sh tests
 	@scripts/test-tools.sh
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace

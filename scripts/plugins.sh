@@ -9,6 +9,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 plugins=(sekisho-istio sekisho-gateway-api sekisho-kubernetes-secrets)
+# What the tests hold the sandbox against: tests/misbehaving/.
+misbehaving=(sekisho-misbehaving-in-route)
+# `tests` as the argument builds those too.
+[[ ${1-} != tests ]] || plugins+=("${misbehaving[@]}")
 
 triple=wasm32-unknown-unknown
 target=${CARGO_TARGET_DIR:-target}

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rig::{Backend, Form, Gateway, Http, Line, Match, Route, Server, Site, endpoints, endpoints_in_state, eventually};
 use rig::{free_port, service};
+use serde_json::json;
 
 use crate::task::*;
 
@@ -121,5 +122,35 @@ fn a_stale_connection_costs_no_request() {
     for http in Http::BOTH {
         let ask = gateway.curl(HELLOWORLD, "/once?[1-30]").ca(ca()).http(http);
         assert_eq!(ask.statuses(), (0, vec![200; 30]));
+    }
+}
+
+/// Names are looked up in the background, addresses are taken as they are.
+#[test]
+fn service_entries() {
+    let (fixed, named) = (Backend::start("fixed"), Backend::start("named"));
+    let site = Site::new();
+    let entry = |name: &str, resolution: &str, address: &str, port: u16| {
+        json!({ "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": { "name": name }, "spec": {
+            "hosts": [format!("{name}.internal")], "resolution": resolution, "location": "MESH_EXTERNAL",
+            "ports": [{ "number": 80, "name": "http", "protocol": "HTTP" }],
+            "endpoints": [{ "address": address, "ports": { "http": port } }] } })
+    };
+    site.apply(&entry("fixed", "STATIC", "127.0.0.1", fixed.address().port()));
+    site.apply(&entry("named", "DNS", "localhost", named.address().port()));
+    let route = |name: &str| {
+        json!({ "match": [{ "uri": { "prefix": format!("/{name}/") } }], "rewrite": { "uri": "/" },
+                "route": [{ "destination": { "host": format!("{name}.internal") } }] })
+    };
+    site.apply(
+        &json!({ "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": { "name": "both" },
+        "spec": { "hosts": [HELLOWORLD], "gateways": ["mygateway"], "http": [route("fixed"), route("named")] } }),
+    );
+    site.apply(&Form::Istio.gateway(&[Server::simple("helloworld")]));
+    site.create_secret(HELLOWORLD_CREDENTIAL);
+    let gateway = site.run();
+    for name in ["fixed", "named"] {
+        let hello = gateway.curl(HELLOWORLD, &format!("/{name}/hello")).ca(ca()).soon().answers(200);
+        assert_eq!(hello.header("x-instance").as_deref(), Some(name), "{hello}");
     }
 }

@@ -16,9 +16,11 @@ macro_rules! in_both_forms {
 mod backends;
 mod bodies;
 mod commands;
+mod limits;
 mod reload;
 mod requests;
 mod samples;
+mod sandbox;
 mod secrets;
 mod sni;
 mod task;

@@ -148,3 +148,19 @@ fn tickets_do_not_cross_listeners(form: Form) {
         assert!(crossing.trace.contains("certificate required"), "{crossing}");
     }
 }
+
+/// Who is sent away without it meets it instead; the hosts behind other listeners stay closed to such a connection.
+#[test]
+fn default_credential() {
+    let site = Site::with_httpbin(Form::Istio);
+    site.create_secret(HTTPBIN_CREDENTIAL);
+    site.create_secret(HELLOWORLD_CREDENTIAL);
+    site.configure(&serde_json::json!({ "tls": { "defaultCredential": "istio-system/helloworld-credential" } }));
+    let gateway = site.run();
+    for sni in [Some("other.example.com"), None] {
+        gateway.s_client(sni).run().shows(HELLOWORLD);
+    }
+    gateway.s_client(Some(HTTPBIN)).run().shows(HTTPBIN);
+    gateway.curl(HELLOWORLD, "/").ca(ca()).answers(404);
+    gateway.curl(HELLOWORLD, "/status/418").ca(ca()).authority(HTTPBIN).answers(421);
+}
