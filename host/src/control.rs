@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long a burst of changes may last before what is there is taken.
 const SETTLE: Duration = Duration::from_millis(20);
 /// How often a socket that could not be bound is tried again.
-const BIND_AGAIN: Duration = Duration::from_secs(2);
+const BIND_AGAIN: Duration = Duration::from_millis(500);
 /// How long workers may take to acknowledge a generation.
 const ACKNOWLEDGE: Duration = Duration::from_secs(10);
 

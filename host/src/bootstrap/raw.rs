@@ -351,6 +351,47 @@ mod tests {
         }
     }
 
+    /// The published schema says of every key what the gateway takes, and gives the defaults that it has.
+    #[test]
+    fn the_schema_is_true() {
+        let schema: serde_json::Value =
+            serde_json::from_str(include_str!("../../../docs/sekisho.schema.json")).unwrap();
+        let mut defaults = serde_json::Map::new();
+        let mut keys = Vec::new();
+        for (key, said) in schema["properties"].as_object().unwrap() {
+            let mut section = said["default"].clone();
+            for (inner, said) in said["properties"].as_object().into_iter().flatten() {
+                keys.push(inner.clone());
+                if !said["default"].is_null() {
+                    section[inner] = said["default"].clone();
+                }
+            }
+            keys.push(key.clone());
+            if !section.is_null() {
+                defaults.insert(key.clone(), section);
+            }
+        }
+        let with_defaults = check(&serde_json::Value::Object(defaults).to_string()).unwrap();
+        assert_eq!(with_defaults, check("{}").unwrap());
+        // serde names all keys that it knows in its complaint about one that it does not.
+        let complaints = [
+            check(r#"{"?": 0}"#),
+            check(r#"{"limits": {"?": 0}}"#),
+            check(r#"{"gateway": {"?": 0}}"#),
+            check(r#"{"tls": {"?": 0}}"#),
+            check(r#"{"trust": {"?": 0}}"#),
+            check(r#"{"admin": {"?": 0}}"#),
+            check(r#"{"plugins": {"?": 0}}"#),
+        ];
+        for complaint in complaints {
+            let complaint = complaint.unwrap_err();
+            let known = complaint.split_once("expected").unwrap().1;
+            for key in known.split('`').skip(1).step_by(2) {
+                assert!(keys.iter().any(|said| said == key), "the schema does not know `{key}`");
+            }
+        }
+    }
+
     #[test]
     fn unknown_keys_are_errors() {
         assert!(check(r#"{"resource": []}"#).unwrap_err().contains("unknown field `resource`"));

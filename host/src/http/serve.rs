@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,7 +20,7 @@ use super::respond::{Reason, grpc_response, is_grpc};
 use super::target::{Misdirection, choose};
 use super::{apply, forwarded};
 use crate::generation::Listener;
-use crate::model::{Action, Destination, Forward, Input, Response as OwnResponse, Route};
+use crate::model::{Action, Destination, Forward, Input, Response as OwnResponse, Route, UpstreamProtocol};
 use crate::plugin;
 use crate::upstream::{self, Cluster, SendError, UpstreamBody};
 use crate::worker::{Connection, RouteError};
@@ -53,6 +53,7 @@ impl From<Reason> for Refusal {
 pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let (parts, body) = request.into_parts();
     let version = parts.version;
+    let head_only = parts.method == Method::HEAD;
     let grpc = is_grpc(&parts.headers);
     let mut entry = first_entry(&connection, &parts);
     let answer = exchange(&connection, parts, body, &mut entry, grpc).await.unwrap_or_else(|refusal| {
@@ -63,7 +64,9 @@ pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Re
     let mut response = match answer {
         Answer::Own(response) => {
             entry.status = response.status().as_u16();
-            response.map(|bytes| ResponseBody::whole(bytes, entry))
+            // RFC 9110 §6.4.1: no content in an answer to HEAD, nor with these statuses.
+            let empty = head_only || matches!(entry.status, 204 | 304);
+            response.map(|bytes| ResponseBody::whole(if empty { Bytes::new() } else { bytes }, entry))
         }
         Answer::Upstream { response, stall, deadline } => {
             entry.status = response.status().as_u16();
@@ -345,7 +348,8 @@ fn prepare(connection: &Connection, way: &Way<'_>, facts: &Facts<'_>, parts: &mu
     let headers = &mut parts.headers;
     // The gateway answers `100-continue` itself, as soon as it reads the body.
     headers.remove(EXPECT);
-    forwarded::remove_hop_by_hop(headers, true);
+    // `te` says something to an HTTP/2 endpoint only; in HTTP/1.1 it is about the connection.
+    forwarded::remove_hop_by_hop(headers, way.cluster.protocol != UpstreamProtocol::Http1);
     forwarded::remove_claims(headers, connection.is_trusted());
     forwarded::add_claims(headers, connection.peer.ip(), connection.is_secure(), facts.request_id);
     join_cookies(headers);

@@ -196,7 +196,9 @@ async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: S
         }
         // Port scans and health checks open connections and say nothing.
         Ok(Err(refused @ Refused::NoHello(_))) => tracing::debug!(%peer, "{refused}"),
-        Ok(Err(refused)) => tracing::warn!(client = %peer, "{refused}"),
+        // What a client does wrong is not ours to warn of; a listener that cannot serve is.
+        Ok(Err(refused @ Refused::Unable { .. })) => tracing::warn!(client = %peer, "{refused}"),
+        Ok(Err(refused)) => tracing::info!(client = %peer, "{refused}"),
         Err(_) => tracing::debug!(%peer, "no TLS handshake within limits.handshakeTimeout"),
     }
 }
