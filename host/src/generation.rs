@@ -1,7 +1,7 @@
 //! What the gateway serves at one moment. Immutable: a change makes a new one, and whatever did not change is carried
 //! over by reference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -43,6 +43,8 @@ pub struct Socket {
     pub hosts: HostIndex<usize>,
     /// The listeners, of all plugins.
     pub listeners: Vec<Arc<Listener>>,
+    /// The same by their names.
+    pub by_name: HashMap<Arc<str>, usize>,
     /// What is shown to clients whose SNI no listener claims.
     pub default_tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -73,6 +75,12 @@ impl Socket {
     #[must_use]
     pub fn find(&self, host: &str) -> Option<&Arc<Listener>> {
         self.hosts.find(host).map(|index| &self.listeners[index])
+    }
+
+    /// The listener of that name, which a connection remembers from its handshake.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.by_name.get(name).map(|index| &self.listeners[*index])
     }
 
     /// The listener for a TLS client that sends no name.

@@ -1,6 +1,6 @@
 //! Listeners onto sockets: who claims what where, and who yields (decision 11).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
@@ -61,8 +61,14 @@ pub(super) fn place(
         for address in addresses {
             let (socket, first) = sockets.entry(*address).or_insert_with(|| {
                 let default_tls = default_tls.filter(|_| secure).and_then(|tls| tls.config.clone().ok());
-                let socket =
-                    Socket { address: *address, secure, hosts: HostIndex::new(), listeners: Vec::new(), default_tls };
+                let socket = Socket {
+                    address: *address,
+                    secure,
+                    hosts: HostIndex::new(),
+                    listeners: Vec::new(),
+                    by_name: HashMap::new(),
+                    default_tls,
+                };
                 (socket, claim.said.origin.object.clone())
             });
             if socket.secure != secure {
@@ -85,6 +91,7 @@ pub(super) fn place(
                 }
             }
             if held {
+                socket.by_name.insert(Arc::clone(&claim.listener.name), index);
                 socket.listeners.push(Arc::clone(&claim.listener));
                 owners.push(claim.said.origin.object.clone());
                 on.push(*address);

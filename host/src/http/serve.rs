@@ -199,7 +199,6 @@ fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry
 
 /// Asks the plugin.
 fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head) -> Result<Option<u32>, Refusal> {
-    let client = connection.peer.ip().to_string();
     let gathered: Vec<Option<Cow<'_, [u8]>>> = listener
         .inputs
         .iter()
@@ -208,7 +207,7 @@ fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head)
             Input::Scheme => Some(Cow::Borrowed(scheme(connection, &parts.headers))),
             Input::Authority => Some(Cow::Borrowed(head.authority.as_bytes())),
             Input::Query => head.query.as_ref().map(|query| Cow::Borrowed(query.as_bytes())),
-            Input::SourceIp => Some(Cow::Borrowed(client.as_bytes())),
+            Input::SourceIp => Some(Cow::Owned(connection.peer.ip().to_string().into_bytes())),
             Input::Header(name) => header_value(&parts.headers, name),
         })
         .collect();

@@ -33,9 +33,7 @@ pub fn choose<'g>(
         return socket.find(host).ok_or(Misdirection::Nobody);
     };
     let own = match &handshake.listener {
-        Some(name) => {
-            Some(socket.listeners.iter().find(|listener| listener.name == *name).ok_or(Misdirection::Outlived)?)
-        }
+        Some(name) => Some(socket.named(name).ok_or(Misdirection::Outlived)?),
         None => None,
     };
     if let Some(own) = own {

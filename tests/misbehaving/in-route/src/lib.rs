@@ -56,7 +56,14 @@ impl Router for InRoute {
     fn route(&self, head: &RequestHead) -> Option<u32> {
         match head.path.as_str() {
             "/trap" => panic!("as the path says"),
-            "/loop" => std::iter::repeat(1_u64).fold(Some(0), |sum, one| Some(std::hint::black_box(sum? ^ one))),
+            "/loop" => {
+                // Never zero, which the compiler is not told.
+                let mut beat = 1_u64;
+                while std::hint::black_box(beat) != 0 {
+                    beat = beat.rotate_left(1);
+                }
+                None
+            }
             "/hog" => {
                 let mut hoard = Vec::new();
                 loop {
@@ -85,7 +92,8 @@ impl Router for InRoute {
 
 #[expect(unconditional_recursion, reason = "that is the point")]
 fn recurse(path: &str, depth: u64) -> u64 {
-    std::hint::black_box(recurse(path, depth + 1)) + path.len() as u64
+    let here = std::hint::black_box(path.len() as u64 + depth);
+    recurse(path, depth + 1) + here
 }
 
 sekisho_sdk::export_routes!(InRoute);
