@@ -17,7 +17,7 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// Whether a certificate name, which may be `*.x` for one label, serves for every name of this claim.
+    /// Whether a name (lower case, without port and trailing dot) is claimed.
     #[must_use]
     pub fn matches(&self, host: &str) -> bool {
         let label = |suffix: &str| host.strip_suffix(suffix).and_then(|rest| rest.strip_suffix('.')).map(str::to_owned);
@@ -111,7 +111,41 @@ impl<T: Copy> Default for HostIndex<T> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn pattern() -> impl Strategy<Value = HostPattern> {
+        let name = || "[ab](\\.[ab]){0,3}";
+        prop_oneof![
+            Just(HostPattern::Any),
+            name().prop_map(HostPattern::Exact),
+            name().prop_map(HostPattern::Subdomains),
+            name().prop_map(HostPattern::OneLabel),
+        ]
+    }
+
+    proptest! {
+        /// The index against trying every claim.
+        #[test]
+        fn the_index_finds_the_best_of_all_claims(
+            claims in proptest::collection::vec(pattern(), 1..8),
+            host in "[ab](\\.[ab]){0,4}",
+        ) {
+            let mut index = HostIndex::new();
+            for (claimant, claim) in claims.iter().enumerate() {
+                index.insert(claim, claimant);
+            }
+            let rank = |claim: &HostPattern| match claim {
+                HostPattern::Any => (0, 0, 0),
+                HostPattern::Subdomains(suffix) => (1, suffix.len(), 0),
+                HostPattern::OneLabel(suffix) => (1, suffix.len(), 1),
+                HostPattern::Exact(name) => (2, name.len(), 0),
+            };
+            let best = claims.iter().filter(|claim| claim.matches(&host)).max_by_key(|claim| rank(claim));
+            prop_assert_eq!(index.find(&host).map(|claimant| &claims[claimant]), best);
+        }
+    }
 
     #[test]
     fn the_most_specific_claim_wins() {

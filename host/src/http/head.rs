@@ -249,6 +249,26 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// What a router sees leads nowhere else when a backend normalises it again.
+        #[test]
+        fn a_normal_path_is_its_own_normal_form(path in r"/([a%./\\\\;:é]|%2[eEfF5]|%5[cC]|%61|\\.\\.){0,12}") {
+            if let Some(once) = normalise_path(&path) {
+                proptest::prop_assert!(once.starts_with('/'), "{}", once);
+                proptest::prop_assert!(!once.split('/').any(|s| s == "." || s == ".."), "{} of {}", once, path);
+                proptest::prop_assert_eq!(normalise_path(&once), Some(once.clone()), "{}", path);
+            }
+        }
+
+        #[test]
+        fn nothing_that_a_client_sends_panics(text in ".{0,40}") {
+            let _ = normalise_path(&text);
+            if let Some(host) = normalise_host(&text) {
+                proptest::prop_assert_eq!(host.to_ascii_lowercase(), host);
+            }
+        }
+    }
+
     #[test]
     fn hosts_have_one_form() {
         for (sent, seen) in [
