@@ -162,7 +162,7 @@ impl Default for Limits {
             drain_timeout: Duration::from_secs(30),
             header_bytes: 60 << 10,
             header_count: 100,
-            path_bytes: 16 << 10,
+            path_bytes: 8 << 10,
             streams: 100,
             connections: 16_384,
             upstream_idle_connections: 128,

@@ -11,6 +11,7 @@ mod sockets;
 mod vault;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,9 @@ struct Control {
     journal: Journal,
     number: u64,
     wake: Option<Instant>,
+    /// Addresses that could not be bound, and when they are tried again.
+    unbound: BTreeSet<SocketAddr>,
+    bind_again: Instant,
 }
 
 impl Control {
@@ -101,30 +105,41 @@ impl Control {
             journal: Journal::default(),
             number: 0,
             wake: None,
+            unbound: BTreeSet::new(),
+            bind_again: Instant::now(),
         })
     }
 
     fn look(&mut self) {
-        let due = self.wake.is_some_and(|wake| wake <= Instant::now());
+        let now = Instant::now();
+        let due = self.wake.is_some_and(|wake| wake <= now);
         if self.pipeline.has_changed() {
             std::thread::sleep(SETTLE);
             self.update();
-        } else if due {
+        } else if due || (self.bind_again <= now && self.sockets.has_become_free(&self.unbound)) {
             self.update();
+        } else if self.bind_again <= now {
+            self.bind_again = now + BIND_AGAIN;
+        }
+    }
+
+    /// Nothing from outside should make the control thread panic; should it, what is served stays.
+    fn update(&mut self) {
+        let updated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.build_and_publish()));
+        if updated.is_err() {
+            tracing::error!("building a generation failed by a defect of the gateway; what was in force stays");
         }
     }
 
     /// Builds a generation of the newest good parts and publishes it.
-    fn update(&mut self) {
+    fn build_and_publish(&mut self) {
         let started = Instant::now();
         let mut build = self.pipeline.build(started);
         let unbound = self.sockets.bind(build.sockets.keys().copied(), self.workers.len());
         build.drop_unbound(&unbound);
         self.wake = build.wake;
-        if !unbound.is_empty() {
-            let again = started + BIND_AGAIN;
-            self.wake = Some(self.wake.map_or(again, |wake| wake.min(again)));
-        }
+        self.bind_again = started + BIND_AGAIN;
+        self.unbound = unbound.into_keys().collect();
         self.journal.findings(&build.findings);
         self.publish(build, started);
     }

@@ -8,6 +8,7 @@
 pub mod bootstrap;
 pub mod cli;
 pub mod control;
+mod file;
 pub mod finding;
 pub mod generation;
 pub mod host_pattern;

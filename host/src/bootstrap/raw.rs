@@ -124,6 +124,10 @@ struct RawTls {
 
 /// The file's text, or what is wrong with it and under which key.
 pub(super) fn read(text: &str) -> Result<Raw, (String, serde_json::Error)> {
+    // serde would take a list of values for the same in order.
+    if text.trim_start().starts_with('[') {
+        return Err((String::new(), serde::de::Error::custom("it must be an object of keys and values")));
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let raw: Raw = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let key = error.path().to_string();
@@ -156,6 +160,8 @@ impl Raw {
         let ports = check_ports(self.ports, &mut problems);
         let addresses =
             self.addresses.unwrap_or_else(|| vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]);
+        let mut seen = HashSet::new();
+        let addresses: Vec<IpAddr> = addresses.into_iter().filter(|address| seen.insert(*address)).collect();
         if addresses.is_empty() {
             problems.push("addresses: give at least one, such as \"0.0.0.0\"".to_owned());
         }

@@ -102,8 +102,8 @@ impl Pipeline {
         self.dialects = bootstrap
             .routes
             .iter()
-            .map(|config| match dialects.iter().position(|dialect| dialect.code.config == *config) {
-                Some(index) => dialects.swap_remove(index),
+            .map(|config| match dialects.iter().position(|dialect| dialect.code.config.name == config.name) {
+                Some(index) => dialects.swap_remove(index).configured(config),
                 None => Dialect::new(config.clone()),
             })
             .collect();
@@ -111,8 +111,8 @@ impl Pipeline {
         self.secrets = bootstrap
             .secrets
             .iter()
-            .map(|config| match secrets.iter().position(|code| code.config == *config) {
-                Some(index) => secrets.swap_remove(index),
+            .map(|config| match secrets.iter().position(|code| code.config.name == config.name) {
+                Some(index) => secrets.swap_remove(index).configured(config),
                 None => Code::new(config.clone()),
             })
             .collect();
@@ -321,12 +321,19 @@ impl Pipeline {
             if published[plugin] == good.table {
                 continue;
             }
+            // A plugin that moved in the list has given its instances away already.
+            let missing = (2 * workers).saturating_sub(good.routers.len());
+            match (0..missing).map(|_| good.new_router()).collect::<Result<Vec<_>, _>>() {
+                Ok(more) => good.routers.extend(more),
+                // No worker gets any: all of them go on with the table that they have.
+                Err(failure) => {
+                    tracing::error!(plugin = &*failure.plugin, "{failure}");
+                    continue;
+                }
+            }
             for share in &mut shares {
-                // A plugin that moved in the list has given its instances away already.
-                let mut next = || good.routers.pop().map_or_else(|| good.new_router(), Ok);
-                match next().and_then(|active| Ok((active, next()?))) {
-                    Ok((active, spare)) => share.push(Loaded { plugin, table: good.table, active, spare }),
-                    Err(failure) => tracing::error!(plugin = &*failure.plugin, "{failure}"),
+                if let (Some(active), Some(spare)) = (good.routers.pop(), good.routers.pop()) {
+                    share.push(Loaded { plugin, table: good.table, active, spare });
                 }
             }
             published[plugin] = good.table;

@@ -28,6 +28,15 @@ impl<P> Code<P> {
         Self { config, stamp: None, read: false, plugin: None, finding: None }
     }
 
+    /// The same under another configuration: the file is read again, and what was good stays until that is.
+    pub(super) fn configured(mut self, config: &bootstrap::Plugin) -> Self {
+        if self.config != *config {
+            self.config = config.clone();
+            self.read = false;
+        }
+        self
+    }
+
     fn stamp_now(&self) -> Option<Stamp> {
         match &self.config.code {
             PluginCode::Builtin(_) => None,
@@ -94,6 +103,7 @@ pub(super) struct Dialect {
 struct Inputs {
     plugin: Arc<RoutesPlugin>,
     environment: bootstrap::Gateway,
+    config: serde_json::Value,
     objects: Vec<Object>,
 }
 
@@ -114,6 +124,12 @@ impl Dialect {
         Self { code: Code::new(config), inputs: None, good: None, findings: Vec::new() }
     }
 
+    /// The same under another configuration; see [`Code::configured`].
+    pub(super) fn configured(mut self, config: &bootstrap::Plugin) -> Self {
+        self.code = self.code.configured(config);
+        self
+    }
+
     /// Translates anew if plugin or objects changed; whatever fails leaves the last good translation.
     pub(super) fn refresh(
         &mut self,
@@ -130,7 +146,10 @@ impl Dialect {
         let Some(plugin) = self.code.plugin.clone() else { return };
         let (objects, mut findings) = objects_for(&plugin, snapshot);
         let same = self.inputs.as_ref().is_some_and(|inputs| {
-            Arc::ptr_eq(&inputs.plugin, &plugin) && inputs.environment == *gateway && inputs.objects == objects
+            Arc::ptr_eq(&inputs.plugin, &plugin)
+                && inputs.environment == *gateway
+                && inputs.config == self.code.config.config
+                && inputs.objects == objects
         });
         if same {
             return;
@@ -161,7 +180,8 @@ impl Dialect {
             }
         }
         self.findings = findings;
-        self.inputs = Some(Inputs { plugin, environment: gateway.clone(), objects });
+        let config = self.code.config.config.clone();
+        self.inputs = Some(Inputs { plugin, environment: gateway.clone(), config, objects });
     }
 
     pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {

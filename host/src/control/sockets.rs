@@ -41,6 +41,11 @@ impl Sockets {
         unbound
     }
 
+    /// Whether any of these addresses could be bound now.
+    pub(super) fn has_become_free(&self, addresses: &BTreeSet<SocketAddr>) -> bool {
+        addresses.iter().any(|address| bind(*address, false).is_ok())
+    }
+
     /// The new sockets, one of each for every worker.
     pub(super) fn take(&mut self, workers: usize) -> Vec<Vec<(SocketAddr, TcpListener)>> {
         let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();

@@ -331,21 +331,12 @@ enum FileError {
 
 /// Objects come from outside: they may name files only where the bootstrap file says so, links followed.
 fn read_allowed(path: &Path, allowed: &[PathBuf]) -> Result<Vec<u8>, FileError> {
-    use std::io::Read;
     let real = path.canonicalize().map_err(|_| FileError::Absent)?;
     let inside = allowed.iter().filter_map(|directory| directory.canonicalize().ok()).any(|d| real.starts_with(d));
     if !inside {
         return Err(FileError::Refused("it is not below a directory of tls.files in the bootstrap file".to_owned()));
     }
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(&real).and_then(|file| file.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() as u64 > MOST_FILE_BYTES => {
-            Err(FileError::Refused(format!("it is larger than {MOST_FILE_BYTES} bytes")))
-        }
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(FileError::Refused(error.to_string())),
-    }
+    crate::file::read(&real, MOST_FILE_BYTES).map_err(|error| FileError::Refused(error.to_string()))
 }
 
 fn decode(role: Role, content: &Content, plugins: &[Arc<SecretsPlugin>]) -> Result<Found, Problem> {

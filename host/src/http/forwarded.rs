@@ -16,31 +16,28 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const PROXY_AUTHENTICATE: HeaderName = HeaderName::from_static("proxy-authenticate");
 const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
 
-/// What only a proxy may say.
-const PROXY_SAYS: [&str; 14] = [
+/// What only a proxy may say: names, and with a `*` at the end beginnings of names.
+const PROXY_SAYS: [&str; 11] = [
     "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-scheme",
-    "x-forwarded-ssl",
-    "x-forwarded-server",
-    "x-forwarded-prefix",
+    "x-forwarded*",
+    "x-original-*",
+    "x-rewrite-url",
     "x-real-ip",
     "x-client-ip",
+    "x-cluster-client-ip",
     "true-client-ip",
+    "cf-connecting-ip",
     "x-request-id",
-    "x-envoy-external-address",
+    "x-envoy-*",
 ];
 /// What nobody but this gateway may say, trusted or not: it vouches for a handshake that happened here.
 const GATEWAY_SAYS: [&str; 6] = [
-    "x-forwarded-client-cert",
-    "x-ssl-client-cert",
-    "x-ssl-client-verify",
-    "x-client-cert",
-    "ssl-client-cert",
-    "client-cert",
+    "x-forwarded-client-cert*",
+    "x-forwarded-tls-client-cert*",
+    "x-ssl-client*",
+    "x-client-cert*",
+    "ssl-client*",
+    "client-cert*",
 ];
 
 /// Removes what concerns only the connection that a message came on (RFC 9110 §7.6.1), named or nominated.
@@ -91,7 +88,10 @@ fn is_claim(name: &str, trusted: bool) -> bool {
         return false;
     }
     let same = |claim: &str| {
-        claim.len() == name.len() && claim.bytes().zip(name.bytes()).all(|(c, n)| c == n || (c == b'-' && n == b'_'))
+        let (claim, rest) = claim.strip_suffix('*').map_or((claim, false), |start| (start, true));
+        let start = name.as_bytes().get(..claim.len());
+        (rest || claim.len() == name.len())
+            && start.is_some_and(|start| claim.bytes().zip(start).all(|(c, n)| c == *n || (c == b'-' && *n == b'_')))
     };
     GATEWAY_SAYS.iter().any(|claim| same(claim)) || (!trusted && PROXY_SAYS.iter().any(|claim| same(claim)))
 }

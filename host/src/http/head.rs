@@ -1,9 +1,9 @@
 //! The one view of a request (decision 13): authority and path are normalised once, before anything looks at them, and
 //! router, filters and backend see those bytes.
 
-use http::header::HOST;
+use http::header::{COOKIE, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Version};
 
 use super::respond::Reason;
@@ -42,6 +42,12 @@ pub enum HeadError {
     /// Too many headers.
     #[error("too many headers")]
     TooManyHeaders,
+    /// A target that is neither a path nor a URL of HTTP.
+    #[error("the target is not one of HTTP")]
+    Target,
+    /// A coding besides `chunked`, which no endpoint would undo.
+    #[error("only the transfer coding chunked is served")]
+    TransferEncoding,
     /// A method that a gateway does not forward.
     #[error("the method is not served")]
     Method,
@@ -55,7 +61,12 @@ impl HeadError {
             Self::TooLong => Reason::UriTooLong,
             Self::TooManyHeaders => Reason::HeadersTooLarge,
             Self::Method => Reason::MethodNotServed,
-            Self::Host | Self::TwoAuthorities | Self::Authority | Self::Path => Reason::BadRequest,
+            Self::Host
+            | Self::TwoAuthorities
+            | Self::Authority
+            | Self::Path
+            | Self::Target
+            | Self::TransferEncoding => Reason::BadRequest,
         }
     }
 }
@@ -69,8 +80,17 @@ impl Head {
         if parts.method == Method::CONNECT || parts.method == Method::TRACE {
             return Err(HeadError::Method);
         }
-        if parts.headers.len() > most_headers {
+        // Crumbs of one cookie are one header (RFC 9113 §8.2.3).
+        let crumbs = parts.headers.get_all(COOKIE).iter().count();
+        if parts.headers.len() - crumbs.saturating_sub(1) > most_headers {
             return Err(HeadError::TooManyHeaders);
+        }
+        if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
+            return Err(HeadError::Target);
+        }
+        let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+        if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
+            return Err(HeadError::TransferEncoding);
         }
         let authority = authority(parts.uri.authority(), &parts.headers, parts.version)?;
         let host = normalise_host(&authority).ok_or(HeadError::Authority)?;
@@ -136,7 +156,8 @@ pub fn normalise_host(authority: &str) -> Option<String> {
     }
     let host = host.strip_suffix('.').unwrap_or(host);
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%[]:".contains(&b);
-    if host.is_empty() || !host.bytes().all(legal) {
+    let has_empty_label = !host.starts_with('[') && host.split('.').any(str::is_empty);
+    if host.is_empty() || has_empty_label || !host.bytes().all(legal) {
         return None;
     }
     Some(host.to_ascii_lowercase())
@@ -170,6 +191,11 @@ fn normalise_path(path: &str) -> Option<String> {
         }
     }
     Some(format!("/{}", kept.join("/")))
+}
+
+/// Whether a path is what [`Head::new`] would have made of it.
+pub(super) fn is_normal(path: &str) -> bool {
+    normalise_path(path).as_deref() == Some(path)
 }
 
 fn unescape_unreserved(path: &str) -> Option<String> {
@@ -276,7 +302,8 @@ mod tests {
             ("example.com:8443", Some("example.com")),
             ("example.com.", Some("example.com")),
             ("example.com.:443", Some("example.com")),
-            ("example.com..", Some("example.com.")),
+            ("example.com..", None),
+            (".example.com", None),
             ("[::1]:443", Some("[::1]")),
             ("[::1]", Some("[::1]")),
             ("[::1]x", None),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::access_log::{End, Entry};
 use super::apply::{Facts, location, rewritten};
 use super::body::{BodyLimit, BodyWatch, RequestBody, ResponseBody};
-use super::head::Head;
+use super::head::{Head, is_normal};
 use super::respond::{Reason, grpc_response, is_grpc};
 use super::target::{Misdirection, choose};
 use super::{apply, forwarded};
@@ -24,6 +24,9 @@ use crate::model::{Action, Destination, Forward, Input, Response as OwnResponse,
 use crate::plugin;
 use crate::upstream::{self, Cluster, SendError, UpstreamBody};
 use crate::worker::{Connection, RouteError};
+
+/// Longest value that a route is chosen by, in bytes: a plugin's time is bounded, and what it looks at is too.
+const MOST_INPUT: usize = 8 << 10;
 
 /// What a request is answered with, before its body is joined with its log entry.
 enum Answer {
@@ -107,7 +110,7 @@ fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
 
 async fn exchange(
     connection: &Connection,
-    parts: Parts,
+    mut parts: Parts,
     body: Incoming,
     entry: &mut Entry,
     grpc: bool,
@@ -118,6 +121,7 @@ async fn exchange(
     entry.authority.clone_from(&head.authority);
     // Without the query, which may hold what no log should.
     entry.path.clone_from(&head.path);
+    clean(connection, &mut parts.headers, &entry.request_id);
     let (route, target) = decide(connection, &parts, &head, entry)?;
     let facts_id = entry.request_id.clone();
     let sni = connection.sni();
@@ -154,6 +158,16 @@ async fn exchange(
             }
         }
     }
+}
+
+/// What the peer may not say goes before anybody reads it: router and endpoint see the same headers (decision 13).
+fn clean(connection: &Connection, headers: &mut HeaderMap, request_id: &str) {
+    // The gateway answers `100-continue` itself, as soon as it reads the body.
+    headers.remove(EXPECT);
+    forwarded::remove_hop_by_hop(headers, true);
+    forwarded::remove_claims(headers, connection.is_trusted());
+    forwarded::add_claims(headers, connection.peer.ip(), connection.is_secure(), request_id);
+    join_cookies(headers);
 }
 
 /// The route and, when it forwards, the target and its cluster. The generation is let go of with the return.
@@ -212,6 +226,10 @@ fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head)
         })
         .collect();
     let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
+    if let Some(long) = inputs.iter().flatten().find(|input| input.len() > MOST_INPUT) {
+        let detail = format!("{} bytes in a header that routes are chosen by", long.len());
+        return Err(Refusal::because(Reason::HeadersTooLarge, detail));
+    }
     let asked = plugin::Head { listener: listener.number, host: &head.host, path: &head.path, inputs: &inputs };
     connection.worker.route(listener.plugin, asked).map_err(|error| match error {
         RouteError::Failed(failure) => Refusal::because(Reason::PluginFailed, failure.to_string()),
@@ -219,10 +237,9 @@ fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head)
     })
 }
 
-/// How the client reached us, or the proxy in front of us if its word counts.
+/// How the client reached us, or the proxy in front of us: what nobody trusted said is gone by now.
 fn scheme(connection: &Connection, headers: &HeaderMap) -> &'static [u8] {
-    let said = headers.get(forwarded::FORWARDED_PROTO).filter(|_| connection.is_trusted()).map(HeaderValue::as_bytes);
-    match said {
+    match headers.get(forwarded::FORWARDED_PROTO).map(HeaderValue::as_bytes) {
         Some(b"https") => b"https",
         Some(b"http") => b"http",
         _ if connection.is_secure() => b"https",
@@ -306,7 +323,7 @@ async fn send(
     {
         return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most).to_string()));
     }
-    prepare(connection, &way, facts, &mut parts)?;
+    prepare(&way, facts, &mut parts)?;
     let client = parts.version;
     let stall = forward.idle_timeout.unwrap_or(limits.body_timeout);
     let (body, watch) = RequestBody::new(body, route.max_request_body, stall, connection.is_trusted());
@@ -338,20 +355,21 @@ async fn send(
 }
 
 /// The head as the endpoint shall see it.
-fn prepare(connection: &Connection, way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Refusal> {
+fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Refusal> {
     let target = &way.forward.targets[way.index];
     let path = rewritten(&facts.head.path, way.forward.path.as_ref());
+    // `/static../x` by `/static` to `/files/` would climb out of where the route leads.
+    if way.forward.path.is_some() && !is_normal(&path) {
+        return Err(Refusal::because(Reason::BadRequest, "the rewritten path is not in its normal form"));
+    }
     let path = Head::path_and_query(&path, facts.head.query.as_deref())
         .ok_or_else(|| Refusal::because(Reason::RouteRefused, "the rewritten path is not valid"))?;
     parts.uri = Uri::from(path);
     let headers = &mut parts.headers;
-    // The gateway answers `100-continue` itself, as soon as it reads the body.
-    headers.remove(EXPECT);
-    // `te` says something to an HTTP/2 endpoint only; in HTTP/1.1 it is about the connection.
-    forwarded::remove_hop_by_hop(headers, way.cluster.protocol != UpstreamProtocol::Http1);
-    forwarded::remove_claims(headers, connection.is_trusted());
-    forwarded::add_claims(headers, connection.peer.ip(), connection.is_secure(), facts.request_id);
-    join_cookies(headers);
+    if way.cluster.protocol == UpstreamProtocol::Http1 {
+        // To an HTTP/2 endpoint it says something; in HTTP/1.1 it is about the connection.
+        headers.remove(TE);
+    }
     facts.change(headers, &way.route.headers.request);
     facts.change(headers, &target.headers.request);
     let host = match target.host.as_ref().or(way.forward.host.as_ref()) {

@@ -15,6 +15,8 @@ pub struct Failure {
     pub call: &'static str,
     /// What happened, in one line.
     pub cause: String,
+    /// Whether it ran longer than it may, which can be a client's doing.
+    pub overran: bool,
     /// The demangled frames, innermost first; may be empty.
     pub backtrace: Vec<String>,
 }
@@ -25,6 +27,7 @@ impl Failure {
             .downcast_ref::<wasmtime::WasmBacktrace>()
             .map(|trace| trace.frames().iter().map(frame).collect())
             .unwrap_or_default();
+        let overran = error.downcast_ref::<DeadlineExceeded>().is_some();
         let cause = if let Some(deadline) = error.downcast_ref::<DeadlineExceeded>() {
             deadline.to_string()
         } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
@@ -32,7 +35,7 @@ impl Failure {
         } else {
             error.root_cause().to_string()
         };
-        Self { plugin: Arc::clone(plugin), call, cause, backtrace }
+        Self { plugin: Arc::clone(plugin), call, cause, overran, backtrace }
     }
 }
 

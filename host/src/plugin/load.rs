@@ -1,6 +1,5 @@
 //! From a file's bytes to a compiled component that may be instantiated.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -27,14 +26,6 @@ pub enum LoadError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
-    },
-    /// The file is too large.
-    #[error("{path} is larger than limits.pluginBytes ({most})")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Limit in bytes.
-        most: u64,
     },
     /// Not the file that was meant.
     #[error("its sha256 is {found}, but the bootstrap file asks for {expected}")]
@@ -97,11 +88,7 @@ pub fn read_code(plugin: &Plugin, most_bytes: u64) -> Result<(Vec<u8>, String), 
 }
 
 fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |source| LoadError::Unreadable { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > most { Err(LoadError::TooLarge { path: path.to_owned(), most }) } else { Ok(bytes) }
+    crate::file::read(path, most).map_err(|source| LoadError::Unreadable { path: path.to_owned(), source })
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

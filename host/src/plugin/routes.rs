@@ -253,7 +253,7 @@ impl RoutesPlugin {
                 store,
                 guest,
             }),
-            Err(cause) => Err(Failure { plugin: Arc::clone(&self.name), call: "load", cause, backtrace: Vec::new() }),
+            Err(cause) => Err(Failure { plugin: Arc::clone(&self.name), call: "load", cause, overran: false, backtrace: Vec::new() }),
         }
     }
 }
@@ -296,6 +296,7 @@ impl Reporter {
                     plugin: Arc::clone(&self.plugin),
                     call: "report",
                     cause: format!("the status is not JSON: {e}"),
+                    overran: false,
                     backtrace: Vec::new(),
                 })?;
                 Ok(Status { object: convert::key(status.object), status: json })

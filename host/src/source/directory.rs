@@ -21,8 +21,10 @@ use crate::finding::{Finding, Severity, Subject};
 use crate::object::{Object, ObjectKey};
 use crate::snapshot::Snapshot;
 
-/// Directories below directories, beyond which a loop of links is suspected.
+/// Directories below directories that are looked into.
 const MOST_LEVELS: usize = 32;
+/// Files that are looked at.
+const MOST_FILES: usize = 1_000_000;
 /// How often a tree that changes while it is read is read again before what was seen is taken.
 const MOST_TRIES: usize = 8;
 
@@ -94,8 +96,8 @@ impl Directory {
     /// Whether anything differs from what was last read.
     #[must_use]
     pub fn has_changed(&self) -> bool {
-        let (listing, findings) = self.list();
-        listing != self.seen || findings != self.root_findings
+        let listed = self.list();
+        listed.files != self.seen || listed.findings != self.root_findings
     }
 
     /// Reads what has changed and gives all objects as they are now.
@@ -103,7 +105,7 @@ impl Directory {
     /// A tree that changes under the reader is read again, so that a swap of directories is seen whole.
     pub fn read(&mut self) -> Snapshot {
         for _ in 0..MOST_TRIES {
-            let (listing, findings) = self.list();
+            let Listed { files: listing, findings, .. } = self.list();
             self.root_findings = findings;
             self.files.retain(|path, _| listing.contains_key(path));
             let changed: Vec<PathBuf> = listing
@@ -122,31 +124,28 @@ impl Directory {
         self.snapshot()
     }
 
-    fn list(&self) -> (Listing, Vec<Finding>) {
-        let mut listing = Listing::new();
-        let mut findings = Vec::new();
+    fn list(&self) -> Listed {
+        let mut listed = Listed::default();
         for root in &self.roots {
             match std::fs::metadata(root) {
-                Ok(metadata) if metadata.is_dir() => list_directory(root, 0, &mut listing, &mut findings),
-                Ok(metadata) => drop(listing.insert(root.clone(), Stamp::from(&metadata))),
-                Err(error) => findings.push(
-                    Finding::new(
-                        Severity::Error,
-                        file(root, None),
-                        "unreadable-resource",
-                        format!("cannot read it: {error}"),
-                    )
-                    .remedy("create it, or correct `resources` in the bootstrap file"),
-                ),
+                Ok(metadata) if metadata.is_dir() => listed.directory(root, &metadata, &mut Vec::new()),
+                Ok(metadata) => drop(listed.files.insert(root.clone(), Stamp::from(&metadata))),
+                Err(error) => listed.fail(root, &format!("cannot read it: {error}")),
             }
         }
-        (listing, findings)
+        // Only a listing that succeeded may say that something is gone: a process out of file descriptors, or a mount
+        // that is away for a moment, must not look like a deletion.
+        for failed in std::mem::take(&mut listed.failed) {
+            let below = self.seen.iter().filter(|(path, _)| path.starts_with(&failed));
+            listed.files.extend(below.map(|(path, stamp)| (path.clone(), *stamp)));
+        }
+        listed
     }
 
     fn read_file(&mut self, path: &Path) {
         let entry = self.files.entry(path.to_owned()).or_default();
         let kept = if entry.objects.is_empty() { "" } else { "; what it last said stays in force" };
-        match read_bytes(path, self.most_bytes) {
+        match crate::file::read(path, self.most_bytes) {
             Ok(bytes) => match parse::parse(path, &bytes) {
                 Ok(objects) => *entry = File { objects, finding: None },
                 Err(error) => {
@@ -187,47 +186,61 @@ impl Directory {
     }
 }
 
-fn list_directory(directory: &Path, level: usize, listing: &mut Listing, findings: &mut Vec<Finding>) {
-    let entries = match std::fs::read_dir(directory) {
-        Ok(entries) if level < MOST_LEVELS => entries,
-        Ok(_) => {
-            let message = format!("more than {MOST_LEVELS} directories deep, perhaps a loop of links");
-            return findings.push(Finding::new(Severity::Error, file(directory, None), "unreadable-resource", message));
+/// What is below the roots, and where it could not be found out.
+#[derive(Default)]
+struct Listed {
+    files: Listing,
+    findings: Vec<Finding>,
+    failed: Vec<PathBuf>,
+}
+
+impl Listed {
+    fn fail(&mut self, path: &Path, message: &str) {
+        let message = format!("{message}; what was last read below it stays in force");
+        self.findings.push(
+            Finding::new(Severity::Error, file(path, None), "unreadable-resource", message)
+                .remedy("create it, or correct `resources` in the bootstrap file"),
+        );
+        self.failed.push(path.to_owned());
+    }
+
+    /// `above` are the directories that lead here; a link back to one of them is not followed.
+    fn directory(&mut self, directory: &Path, metadata: &Metadata, above: &mut Vec<(u64, u64)>) {
+        let identity = (metadata.dev(), metadata.ino());
+        if above.contains(&identity) || above.len() >= MOST_LEVELS || self.files.len() >= MOST_FILES {
+            return;
         }
-        Err(error) => {
-            let message = format!("cannot read it: {error}");
-            return findings.push(Finding::new(Severity::Error, file(directory, None), "unreadable-resource", message));
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => return self.fail(directory, &format!("cannot read it: {error}")),
+        };
+        above.push(identity);
+        for entry in entries {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    self.fail(directory, &format!("cannot read it: {error}"));
+                    break;
+                }
+            };
+            // Hidden entries are editors' and Kubernetes' own (`..data`).
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = entry.path();
+            let Ok(metadata) = std::fs::metadata(&path) else { continue };
+            if metadata.is_dir() {
+                self.directory(&path, &metadata, above);
+            } else if metadata.is_file() && has_objects(&path) {
+                self.files.insert(path, Stamp::from(&metadata));
+            }
         }
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        // Hidden entries are editors' and Kubernetes' own (`..data`).
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
-        let path = entry.path();
-        let Ok(metadata) = std::fs::metadata(&path) else { continue };
-        if metadata.is_dir() {
-            list_directory(&path, level + 1, listing, findings);
-        } else if metadata.is_file() && has_objects(&path) {
-            listing.insert(path, Stamp::from(&metadata));
-        }
+        above.pop();
     }
 }
 
 fn has_objects(path: &Path) -> bool {
     path.extension().is_some_and(|e| ["json", "yaml", "yml"].iter().any(|known| e.eq_ignore_ascii_case(known)))
-}
-
-fn read_bytes(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        let message = format!("it is larger than limits.resourceBytes ({most})");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
-    }
-    Ok(bytes)
 }
 
 fn file(path: &Path, at: Option<(usize, usize)>) -> Subject {
@@ -248,7 +261,7 @@ fn count_generation(generations: &mut HashMap<ObjectKey, ([u8; 32], i64)>, objec
     let (last, generation) = generations.entry(object.key.clone()).or_insert((digest, written));
     if *last != digest {
         *last = digest;
-        *generation = written.max(*generation + 1);
+        *generation = written.max(generation.saturating_add(1));
     }
     let mut value = Value::clone(&object.value);
     value["metadata"]["generation"] = json!(*generation);
@@ -350,6 +363,37 @@ mod tests {
         std::fs::rename(root.path().join("..next"), &data).unwrap();
         assert!(source.has_changed());
         assert_eq!(port(&source.read(), "a"), Some(2));
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_not_taken_for_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let resources = root.path().join("resources");
+        std::fs::create_dir(&resources).unwrap();
+        std::fs::write(resources.join("a.json"), service("a", 1)).unwrap();
+        let mut source = source(&resources);
+        assert_eq!(port(&source.read(), "a"), Some(1));
+        std::fs::rename(&resources, root.path().join("away")).unwrap();
+        let snapshot = source.read();
+        assert_eq!(port(&snapshot, "a"), Some(1));
+        assert_eq!(snapshot.findings[0].code, "unreadable-resource");
+        std::fs::create_dir(&resources).unwrap();
+        assert_eq!(port(&source.read(), "a"), None, "an empty directory says that it is gone");
+    }
+
+    #[test]
+    fn loops_of_links_and_odd_metadata_do_no_harm() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(".", root.path().join("l1")).unwrap();
+        std::os::unix::fs::symlink(".", root.path().join("l2")).unwrap();
+        std::fs::write(root.path().join("a.json"), service("a", 1)).unwrap();
+        for (name, metadata) in [("b", r#"["n", "default"]"#), ("c", r#"{"name": "n", "labels": "x"}"#)] {
+            let text = format!(r#"{{"apiVersion": "v1", "kind": "Namespace", "metadata": {metadata}}}"#);
+            std::fs::write(root.path().join(format!("{name}.json")), text).unwrap();
+        }
+        let snapshot = source(root.path()).read();
+        assert_eq!(port(&snapshot, "a"), Some(1));
+        assert_eq!(snapshot.findings.len(), 2, "{:?}", snapshot.findings);
     }
 
     #[test]

@@ -103,6 +103,7 @@ struct Names {
 }
 
 fn object(mut value: Value, place: &Arc<str>) -> Result<Object, String> {
+    check_shape(&value["metadata"])?;
     let head = Head::deserialize(&value).map_err(|e| format!("apiVersion, kind or metadata: {e}"))?;
     for (field, text) in
         [("apiVersion", &head.api_version), ("kind", &head.kind), ("metadata.name", &head.metadata.name)]
@@ -127,6 +128,22 @@ fn object(mut value: Value, place: &Arc<str>) -> Result<Object, String> {
     }
     let key = ObjectKey { group: group.to_owned(), kind: head.kind, namespace, name: head.metadata.name };
     Ok(with_json(key, version.to_owned(), Arc::clone(place), value))
+}
+
+/// What everything downstream relies on: metadata is a map, and labels and annotations are maps of texts.
+fn check_shape(metadata: &Value) -> Result<(), String> {
+    let Some(fields) = metadata.as_object() else { return Err("metadata must be a map with a name".to_owned()) };
+    for name in ["labels", "annotations"] {
+        let texts = match fields.get(name) {
+            None | Some(Value::Null) => true,
+            Some(Value::Object(map)) => map.values().all(Value::is_string),
+            Some(_) => false,
+        };
+        if !texts {
+            return Err(format!("metadata.{name} must be a map of texts"));
+        }
+    }
+    Ok(())
 }
 
 /// An object whose bytes are made from its value.

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 
@@ -168,6 +169,10 @@ async fn try_http1(
     let address = endpoint.address;
     let active = endpoint.begin();
     *request.version_mut() = Version::HTTP_11;
+    // hyper takes a GET without a length for one without a body.
+    if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
     while let Some(mut sender) = pool.take_http1(address) {
         let again = repeatable(&request);
         match sender.try_send_request(request).await {
@@ -175,7 +180,11 @@ async fn try_http1(
             Err(mut failed) => match (failed.take_message(), again) {
                 // The connection had been closed while it was idle: the next one.
                 (Some(unsent), _) => request = unsent,
-                (None, Some(copy)) => request = copy,
+                // It may have reached the endpoint, which may be what made it close: once more, on a new connection.
+                (None, Some(copy)) => {
+                    request = copy;
+                    break;
+                }
                 (None, None) => return Err(broken(address, failed.into_error())),
             },
         }

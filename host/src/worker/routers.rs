@@ -95,7 +95,11 @@ impl Routers {
             Ok(route) => Ok(route),
             Err(failure) => {
                 slot.active = slot.spare.take();
-                slot.breaker.failed(Instant::now());
+                // How long a call takes is also up to the client that sent the request; refusing the others for it would
+                // hand that client the switch.
+                if !failure.overran {
+                    slot.breaker.failed(Instant::now());
+                }
                 tracing::error!(plugin = &*failure.plugin, "{failure}");
                 (self.want_spare)(plugin);
                 Err(RouteError::Failed(failure))

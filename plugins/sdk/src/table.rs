@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use regex_lite::Regex;
+use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::host_name::HostName;
