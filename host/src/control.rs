@@ -70,6 +70,20 @@ pub fn run(bootstrap: Bootstrap, sender: mpsc::Sender<Event>, events: &mpsc::Rec
     Ok(())
 }
 
+/// File descriptors that are left for files, plugins and listening sockets.
+const RESERVED_DESCRIPTORS: usize = 192;
+
+/// How many connections each worker may have open on either side, so that descriptors never run out; the process's soft
+/// limit is raised to the hard one first.
+fn descriptors_for_each(workers: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let most = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(1 << 20);
+    (most.saturating_sub(RESERVED_DESCRIPTORS) / (2 * workers.max(1))).max(16)
+}
+
 struct Control {
     pipeline: Pipeline,
     sockets: Sockets,
@@ -88,11 +102,12 @@ impl Control {
     fn start(bootstrap: Bootstrap, sender: mpsc::Sender<Event>) -> anyhow::Result<Self> {
         let limits = Arc::new(bootstrap.limits.clone());
         let trust = Arc::new(bootstrap.trust.clone());
+        let share = descriptors_for_each(bootstrap.workers);
         let workers = (0..bootstrap.workers)
             .map(|index| {
                 let sender = sender.clone();
                 let wanted = move |wanted| drop(sender.send(Event::Spare(wanted)));
-                Handle::start(index, Arc::clone(&limits), Arc::clone(&trust), wanted)
+                Handle::start(index, Arc::clone(&limits), Arc::clone(&trust), share, wanted)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let instances = 2 * workers.len();

@@ -1,8 +1,13 @@
 //! The log: text for people on a terminal, JSON lines for everything else, on standard error.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
 
 use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -18,8 +23,88 @@ pub enum LogFormat {
     Json,
 }
 
+/// Lines that wait for the reader of the log; more are dropped and counted. A worker never waits for it.
+const MOST_WAITING: usize = 8192;
+/// How long the end of the program waits for the reader.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+enum Message {
+    Line(Vec<u8>),
+    End(SyncSender<()>),
+}
+
+#[derive(Clone)]
+struct Writer {
+    sender: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Write for Writer {
+    /// Each write is a whole line: the subscriber buffers it.
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        if self.sender.try_send(Message::Line(line.to_vec())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64) {
+    let mut stderr = std::io::stderr();
+    for message in messages {
+        match message {
+            Message::Line(line) => drop(stderr.write_all(&line)),
+            Message::End(done) => {
+                let _ = done.send(());
+                return;
+            }
+        }
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let _ = writeln!(stderr, "{{\"level\":\"WARN\",\"message\":\"{lost} lines of the log were dropped\"}}");
+        }
+    }
+}
+
+/// Holds the log open; dropping it writes what still waits.
+#[derive(Debug)]
+pub struct Log(SyncSender<Message>);
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Message")
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let (done, written) = mpsc::sync_channel(1);
+        if self.0.try_send(Message::End(done)).is_ok() {
+            let _ = written.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
 /// Starts the log. `SEKISHO_LOG` chooses what is in it, such as `debug` or `info,access=off`.
-pub fn start(format: LogFormat) {
+#[must_use]
+pub fn start(format: LogFormat) -> Log {
+    let (sender, messages) = mpsc::sync_channel(MOST_WAITING);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let writer = Writer { sender: sender.clone(), dropped: Arc::clone(&dropped) };
+    // Without its thread the log would be silent; the program itself does not depend on it.
+    let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&messages, &dropped));
     let filter = EnvFilter::builder()
         .with_env_var("SEKISHO_LOG")
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
@@ -33,10 +118,11 @@ pub fn start(format: LogFormat) {
     };
     if text {
         let layer =
-            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal).with_target(false);
+            tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(terminal).with_target(false);
         registry.with(layer).init();
     } else {
-        let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).json().flatten_event(true);
+        let layer = tracing_subscriber::fmt::layer().with_writer(writer).json().flatten_event(true);
         registry.with(layer).init();
     }
+    Log(sender)
 }

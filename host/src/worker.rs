@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
 
-pub use connection::{Connection, InFlight};
+pub use connection::{Connection, InFlight, Progress};
 pub use routers::{Loaded, RouteError};
 
 use crate::bootstrap::{Limits, Trust};
@@ -28,6 +28,9 @@ use routers::Routers;
 
 /// How often idle connections to endpoints are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long a drain goes on taking connections that the kernel has accepted already.
+const BACKLOG: Duration = Duration::from_secs(1);
 
 /// What control tells a worker.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Starts a worker that serves nothing yet.
+    /// Starts a worker that serves nothing yet. `share` is how many connections it may have open on either side.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -87,6 +90,7 @@ impl Handle {
         index: usize,
         limits: Arc<Limits>,
         trust: Arc<Trust>,
+        share: usize,
         wanted: impl Fn(SpareWanted) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::unbounded_channel();
@@ -95,7 +99,7 @@ impl Handle {
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!(%error, "a worker cannot start"),
             };
-            let worker = Worker::new(index, limits, trust, Box::new(wanted));
+            let worker = Worker::new(index, limits, trust, share, Box::new(wanted));
             LocalSet::new().block_on(&runtime, worker.run(inbox));
         })?;
         Ok(Self { commands, thread })
@@ -123,12 +127,19 @@ pub struct Worker {
     /// To endpoints.
     pub pool: Pool,
     connections: Cell<usize>,
+    share: usize,
     draining: watch::Sender<bool>,
 }
 
 impl Worker {
-    fn new(index: usize, limits: Arc<Limits>, trust: Arc<Trust>, wanted: Box<dyn Fn(SpareWanted)>) -> Rc<Self> {
-        let pool = Pool::new(limits.upstream_idle_connections, limits.upstream_idle_timeout);
+    fn new(
+        index: usize,
+        limits: Arc<Limits>,
+        trust: Arc<Trust>,
+        share: usize,
+        wanted: Box<dyn Fn(SpareWanted)>,
+    ) -> Rc<Self> {
+        let pool = Pool::new(limits.upstream_idle_connections, limits.upstream_idle_timeout, share);
         let ask = move |plugin| wanted(SpareWanted { worker: index, plugin });
         Rc::new(Self {
             generation: RefCell::default(),
@@ -137,6 +148,7 @@ impl Worker {
             trust: RefCell::new(trust),
             pool,
             connections: Cell::new(0),
+            share,
             draining: watch::Sender::new(false),
         })
     }
@@ -190,8 +202,15 @@ impl Worker {
                 Some(Command::Drain) | None => break,
             }
         }
-        for task in accepting.into_values() {
-            task.abort();
+        // Each takes what the kernel has already accepted, and ends.
+        self.draining.send_replace(true);
+        let backlog = tokio::time::timeout(BACKLOG, async {
+            while accepting.values().any(|task| !task.is_finished()) {
+                tokio::task::yield_now().await;
+            }
+        });
+        if backlog.await.is_err() {
+            accepting.into_values().for_each(|task| task.abort());
         }
         self.drain().await;
     }
@@ -220,7 +239,6 @@ impl Worker {
     /// Ends connections as soon as they have no request in flight, and all of them when the time is over.
     async fn drain(&self) {
         let limit = self.limits().drain_timeout;
-        self.draining.send_replace(true);
         let empty = async {
             while self.connections.get() > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;

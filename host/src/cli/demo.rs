@@ -61,7 +61,7 @@ pub(super) fn demo(options: &Options) -> anyhow::Result<ExitCode> {
     let bootstrap = Bootstrap::read(&config)?;
     backends::start()?;
     println!("{}", introduction(directory.path(), options));
-    telemetry::start(options.log.log);
+    let _log = telemetry::start(options.log.log);
     run::serve(bootstrap)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -23,7 +24,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let bootstrap = options.config.read()?;
-    telemetry::start(options.log.log);
+    let _log = telemetry::start(options.log.log);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), workers = bootstrap.workers, "sekisho starts");
     serve(bootstrap)?;
     Ok(ExitCode::SUCCESS)
@@ -32,13 +33,17 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 /// Runs the gateway until a signal ends it.
 pub(super) fn serve(bootstrap: Bootstrap) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel();
-    listen_to_signals(sender.clone())?;
+    listen_to_signals(sender.clone(), bootstrap.limits.drain_timeout + GRACE)?;
     control::run(bootstrap, sender, &events)
 }
 
-fn listen_to_signals(sender: mpsc::Sender<Event>) -> anyhow::Result<()> {
+/// After the drain's own time, when control or a worker does not come to its end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The first signal to stop drains; a second one, or a drain that does not end, stops at once.
+fn listen_to_signals(sender: mpsc::Sender<Event>, patience: Duration) -> anyhow::Result<()> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().build().context("no runtime for signals")?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime for signals")?;
     let entered = runtime.enter();
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -52,8 +57,17 @@ fn listen_to_signals(sender: mpsc::Sender<Event>) -> anyhow::Result<()> {
                     _ = terminate.recv() => Event::Stop,
                     _ = interrupt.recv() => Event::Stop,
                 };
+                let stop = matches!(event, Event::Stop);
                 if sender.send(event).is_err() {
                     return;
+                }
+                if stop {
+                    tokio::select! {
+                        _ = terminate.recv() => tracing::warn!("told to stop again: stopping at once"),
+                        _ = interrupt.recv() => tracing::warn!("told to stop again: stopping at once"),
+                        () = tokio::time::sleep(patience) => tracing::error!("the drain does not end: stopping at once"),
+                    }
+                    std::process::exit(1);
                 }
             }
         });

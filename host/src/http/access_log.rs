@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) body: BodyWatch,
     pub(super) sent: u64,
     pub(super) end: End,
-    pub(super) _in_flight: InFlight,
+    pub(super) in_flight: InFlight,
 }
 
 /// How a response ended.
@@ -48,6 +48,7 @@ pub(super) enum End {
 
 impl Entry {
     pub(super) fn sent(&mut self, bytes: usize) {
+        self.in_flight.progress.moved();
         self.sent += bytes as u64;
     }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 use super::access_log::Entry;
 use super::forwarded;
 use crate::upstream::UpstreamBody;
+use crate::worker::Progress;
 
 /// What a body can fail with.
 pub(super) type BodyError = Box<dyn Error + Send + Sync>;
@@ -88,6 +89,7 @@ struct Streamed {
     most: Option<u64>,
     patience: Patience,
     trusted: bool,
+    progress: Rc<Progress>,
 }
 
 impl RequestBody {
@@ -97,12 +99,18 @@ impl RequestBody {
         Self { inner: None }
     }
 
-    pub(super) fn new(body: Incoming, most: Option<u64>, stall: Duration, trusted: bool) -> (Self, BodyWatch) {
+    pub(super) fn new(
+        body: Incoming,
+        most: Option<u64>,
+        stall: Duration,
+        trusted: bool,
+        progress: Rc<Progress>,
+    ) -> (Self, BodyWatch) {
         let watch = BodyWatch::default();
         if body.is_end_stream() {
             return (Self::empty(), watch);
         }
-        let inner = Streamed { body, watch: watch.clone(), most, patience: Patience::new(stall), trusted };
+        let inner = Streamed { body, watch: watch.clone(), most, patience: Patience::new(stall), trusted, progress };
         (Self { inner: Some(inner) }, watch)
     }
 }
@@ -124,6 +132,7 @@ impl Body for RequestBody {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 this.patience.renew();
+                this.progress.moved();
                 let frame = match frame.into_trailers() {
                     Ok(mut trailers) => {
                         forwarded::remove_claims(&mut trailers, this.trusted);

@@ -104,7 +104,7 @@ fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
         body: BodyWatch::default(),
         sent: 0,
         end: End::ClientGone,
-        _in_flight: connection.begin(),
+        in_flight: connection.begin(),
     }
 }
 
@@ -326,17 +326,27 @@ async fn send(
     prepare(&way, facts, &mut parts)?;
     let client = parts.version;
     let stall = forward.idle_timeout.unwrap_or(limits.body_timeout);
-    let (body, watch) = RequestBody::new(body, route.max_request_body, stall, connection.is_trusted());
+    let progress = Rc::clone(&entry.in_flight.progress);
+    let (body, watch) =
+        RequestBody::new(body, route.max_request_body, stall, connection.is_trusted(), Rc::clone(&progress));
     entry.body = watch.clone();
     let request = Request::from_parts(parts, body);
     let deadline = forward.timeout.map(|timeout| entry.started + timeout);
     let sending = upstream::send(&connection.worker.pool, cluster, forward.retry, client, request);
-    let sent = match deadline {
-        Some(deadline) => timeout_at(deadline, sending)
-            .await
-            .map_err(|_| Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string()))?,
-        None => sending.await,
+    if let Some(deadline) = deadline {
+        progress.must_end(deadline);
+    }
+    let mut sending = std::pin::pin!(sending);
+    let sent = loop {
+        // Without a time of the route's own a response may be waited for as long as the request's body moves.
+        let until = deadline.unwrap_or_else(|| progress.last() + limits.response_timeout);
+        match timeout_at(until, sending.as_mut()).await {
+            Ok(sent) => break sent,
+            Err(_) if deadline.is_none() && progress.last() + limits.response_timeout > until => {}
+            Err(_) => return Err(Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string())),
+        }
     };
+    progress.moved();
     let exchange = sent.map_err(|error| {
         entry.endpoint = error.endpoint();
         refusal(&error, &watch)

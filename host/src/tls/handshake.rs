@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor;
 use tokio::net::TcpStream;
@@ -14,6 +16,9 @@ use super::alert::{Alert, drain};
 use super::config::Verification;
 use crate::generation::Socket;
 
+/// How long a verification of a client's chain holds on an open connection.
+const VERIFIED_FOR: Duration = Duration::from_secs(60);
+
 /// What a handshake established. It stays with its connection, whatever the configuration becomes.
 #[derive(Debug)]
 pub struct Handshake {
@@ -23,8 +28,8 @@ pub struct Handshake {
     pub listener: Option<Arc<str>>,
     /// The client's certificates, leaf first.
     chain: Vec<CertificateDer<'static>>,
-    /// The digest of the verification that they last passed.
-    verified: Cell<Option<[u8; 32]>>,
+    /// The digest of the verification that they last passed, and when.
+    verified: Cell<Option<([u8; 32], Instant)>>,
 }
 
 /// Why there is no TLS connection.
@@ -62,17 +67,18 @@ pub enum Refused {
 }
 
 impl Handshake {
-    /// Whether the client would be accepted today (decision 3). A chain that passed once is not verified again until
-    /// the verification changes.
+    /// Whether the client would be accepted today (decision 3). A chain that passed is verified again when the
+    /// verification changes, and now and then, as certificates and revocation lists expire.
     #[must_use]
     pub fn still_satisfies(&self, verification: &Option<Verification>) -> bool {
         let Some(verification) = verification else { return true };
-        if self.verified.get() == Some(verification.digest) {
+        let fresh = |(digest, when): ([u8; 32], Instant)| digest == verification.digest && when.elapsed() < VERIFIED_FOR;
+        if self.verified.get().is_some_and(fresh) {
             return true;
         }
         let accepted = verification.accepts(&self.chain);
         if accepted {
-            self.verified.set(Some(verification.digest));
+            self.verified.set(Some((verification.digest, Instant::now())));
         }
         accepted
     }
@@ -130,7 +136,10 @@ pub async fn accept(socket: &Socket, stream: TcpStream) -> Result<(TlsStream<Tcp
             let chain =
                 session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
             let sni = sni.map(Rc::from);
-            Ok((stream, Handshake { sni, listener: name, chain, verified: Cell::new(verification) }))
+            // A resumed session brings the chain along without verifying it: the first request does.
+            let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+            let verified = verification.filter(|_| !resumed).map(|digest| (digest, Instant::now()));
+            Ok((stream, Handshake { sni, listener: name, chain, verified: Cell::new(verified) }))
         }
         Err((error, mut stream)) => {
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;

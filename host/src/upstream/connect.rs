@@ -8,6 +8,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::pool::Pool;
 use crate::http::LocalExecutor;
 
 /// Window of one stream of an HTTP/2 connection to an endpoint, in bytes.
@@ -21,6 +22,9 @@ pub enum ConnectError {
     /// The endpoint did not answer in time.
     #[error("no connection within {0:?}")]
     Timeout(Duration),
+    /// This worker has as many connections to endpoints as it may.
+    #[error("all connections to endpoints are in use")]
+    Exhausted,
     /// The endpoint, or the way to it, refused.
     #[error("{0}")]
     Refused(std::io::Error),
@@ -40,15 +44,21 @@ async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TokioIo<TcpStream
 }
 
 /// A new HTTP/1.1 connection, driven by a task of this worker.
-pub(super) async fn http1<B>(address: SocketAddr, timeout: Duration) -> Result<http1::SendRequest<B>, ConnectError>
+pub(super) async fn http1<B>(
+    pool: &Pool,
+    address: SocketAddr,
+    timeout: Duration,
+) -> Result<http1::SendRequest<B>, ConnectError>
 where
     B: Body + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let place = pool.place().ok_or(ConnectError::Exhausted)?;
     let io = tcp(address, timeout).await?;
     let (sender, connection) = http1::handshake(io).await.map_err(ConnectError::Protocol)?;
     tokio::task::spawn_local(async move {
+        let _place = place;
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "upstream connection ended");
         }
@@ -57,12 +67,17 @@ where
 }
 
 /// A new HTTP/2 connection by prior knowledge, driven by a task of this worker.
-pub(super) async fn http2<B>(address: SocketAddr, timeout: Duration) -> Result<http2::SendRequest<B>, ConnectError>
+pub(super) async fn http2<B>(
+    pool: &Pool,
+    address: SocketAddr,
+    timeout: Duration,
+) -> Result<http2::SendRequest<B>, ConnectError>
 where
     B: Body + Unpin + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let place = pool.place().ok_or(ConnectError::Exhausted)?;
     let io = tcp(address, timeout).await?;
     let handshake = http2::Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -73,6 +88,7 @@ where
         .map_err(|_| ConnectError::Timeout(timeout))?
         .map_err(ConnectError::Protocol)?;
     tokio::task::spawn_local(async move {
+        let _place = place;
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "upstream connection ended");
         }

@@ -1,6 +1,6 @@
 //! A worker's idle connections, by what they lead to (decision 8).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,8 +20,19 @@ pub struct Pool {
 struct Inner {
     most_idle: usize,
     idle_timeout: Duration,
+    most_open: usize,
+    open: Cell<usize>,
     http1: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
     http2: RefCell<HashMap<SocketAddr, http2::SendRequest<RequestBody>>>,
+}
+
+/// A connection's place, for as long as it is open.
+pub(super) struct Place(Rc<Inner>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
 }
 
 struct Idle {
@@ -32,10 +43,26 @@ struct Idle {
 impl Pool {
     /// An empty pool.
     #[must_use]
-    pub fn new(most_idle: usize, idle_timeout: Duration) -> Self {
-        let inner =
-            Inner { most_idle, idle_timeout, http1: RefCell::new(HashMap::new()), http2: RefCell::new(HashMap::new()) };
+    pub fn new(most_idle: usize, idle_timeout: Duration, most_open: usize) -> Self {
+        let inner = Inner {
+            most_idle,
+            idle_timeout,
+            most_open,
+            open: Cell::new(0),
+            http1: RefCell::new(HashMap::new()),
+            http2: RefCell::new(HashMap::new()),
+        };
         Self { inner: Rc::new(inner) }
+    }
+
+    /// A place for one more connection; none when all are taken, idle ones among them closed first.
+    pub(super) fn place(&self) -> Option<Place> {
+        if self.inner.open.get() >= self.inner.most_open {
+            self.inner.http1.borrow_mut().clear();
+            return None;
+        }
+        self.inner.open.set(self.inner.open.get() + 1);
+        Some(Place(Rc::clone(&self.inner)))
     }
 
     /// The connection that was idle for the shortest time, if it is still good.

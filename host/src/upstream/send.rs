@@ -189,7 +189,7 @@ async fn try_http1(
             },
         }
     }
-    let mut sender = match connect::http1(address, cluster.connect_timeout).await {
+    let mut sender = match connect::http1(pool, address, cluster.connect_timeout).await {
         Ok(sender) => sender,
         Err(source) => return Err(unconnected(address, source, request)),
     };
@@ -231,7 +231,7 @@ async fn try_http2(
     request = with_absolute_target(request);
     let mut sender = match pool.shared_http2(address) {
         Some(sender) => sender,
-        None => match connect::http2(address, cluster.connect_timeout).await {
+        None => match connect::http2(pool, address, cluster.connect_timeout).await {
             Ok(sender) => {
                 pool.share_http2(address, sender.clone());
                 sender

@@ -1,9 +1,9 @@
 //! One client connection: handshake, HTTP version, and the times after which it ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +35,12 @@ const SEND_BUFFER: usize = 256 << 10;
 const MOST_PENDING_RESETS: usize = 20;
 /// After an HTTP/2 client said nothing for so long it is asked whether it is still there.
 const PING_AFTER: Duration = Duration::from_secs(20);
-/// How long a connection that was told to end may take to do so when nothing is in flight.
+/// How long a connection that was told to end may write nothing before it is cut, when nothing is in flight.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How often a connection with requests in flight is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How much later than its own time a request is ended from outside, which it can do better itself.
+const LATE: Duration = Duration::from_secs(1);
 
 /// One client connection, as its requests see it.
 #[derive(Debug)]
@@ -64,11 +68,43 @@ pub(super) struct Activity {
     served: Cell<bool>,
     idle_since: Cell<Instant>,
     head_since: Cell<Option<Instant>>,
+    written: Cell<Instant>,
+    requests: RefCell<Vec<Weak<Progress>>>,
+}
+
+/// When something last happened with a request, and when it must be over: what ends one that nobody polls any more, such
+/// as a response whose HTTP/2 window the client keeps shut.
+#[derive(Debug)]
+pub struct Progress {
+    last: Cell<Instant>,
+    deadline: Cell<Option<Instant>>,
+}
+
+impl Progress {
+    /// Something happened.
+    pub fn moved(&self) {
+        self.last.set(Instant::now());
+    }
+
+    /// When something last happened.
+    #[must_use]
+    pub fn last(&self) -> Instant {
+        self.last.get()
+    }
+
+    /// The whole exchange must be over by then.
+    pub fn must_end(&self, deadline: Instant) {
+        self.deadline.set(Some(deadline));
+    }
 }
 
 /// A request on its way; the connection is not idle while there is one.
 #[derive(Debug)]
-pub struct InFlight(Rc<Activity>);
+pub struct InFlight {
+    activity: Rc<Activity>,
+    /// What is seen of it from outside.
+    pub progress: Rc<Progress>,
+}
 
 impl Activity {
     fn new() -> Rc<Self> {
@@ -78,6 +114,8 @@ impl Activity {
             served: Cell::new(false),
             idle_since: Cell::new(now),
             head_since: Cell::new(None),
+            written: Cell::new(now),
+            requests: RefCell::default(),
         })
     }
 
@@ -88,10 +126,30 @@ impl Activity {
         }
     }
 
+    /// Bytes went.
+    pub(super) fn wrote(&self) {
+        self.written.set(Instant::now());
+    }
+
     fn begin(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
         self.served.set(true);
-        InFlight(Rc::clone(self))
+        let progress = Rc::new(Progress { last: Cell::new(Instant::now()), deadline: Cell::new(None) });
+        let mut requests = self.requests.borrow_mut();
+        if requests.len() > 2 * self.in_flight.get() {
+            requests.retain(|request| request.strong_count() > 0);
+        }
+        requests.push(Rc::downgrade(&progress));
+        InFlight { activity: Rc::clone(self), progress }
+    }
+
+    /// Whether a request has been without progress for too long, or is past its end.
+    fn is_overdue(&self, limits: &Limits) -> bool {
+        let now = Instant::now();
+        self.requests.borrow().iter().filter_map(Weak::upgrade).any(|request| {
+            now > request.last.get() + limits.response_timeout + LATE
+                || request.deadline.get().is_some_and(|deadline| now > deadline + LATE)
+        })
     }
 
     /// When the connection ends if nothing happens; none while a request is in flight. The head of an HTTP/1.1
@@ -100,7 +158,8 @@ impl Activity {
         if self.in_flight.get() > 0 {
             return None;
         }
-        let idle = self.idle_since.get() + limits.idle_timeout;
+        // A client that still takes what was buffered for it is not idle.
+        let idle = self.idle_since.get().max(self.written.get()) + limits.idle_timeout;
         if http2 && self.served.get() {
             return Some(idle);
         }
@@ -111,11 +170,11 @@ impl Activity {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let left = self.0.in_flight.get() - 1;
-        self.0.in_flight.set(left);
+        let left = self.activity.in_flight.get() - 1;
+        self.activity.in_flight.set(left);
         if left == 0 {
-            self.0.idle_since.set(Instant::now());
-            self.0.head_since.set(None);
+            self.activity.idle_since.set(Instant::now());
+            self.activity.head_since.set(None);
         }
     }
 }
@@ -158,14 +217,26 @@ impl Connection {
     }
 }
 
+/// Counts a connection for as long as its task lives, however that ends.
+struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
 /// Serves a connection by a task of its own.
 pub(super) fn start(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
-    worker.connections.set(worker.connections.get() + 1);
-    let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
-        run(&worker, socket, stream, peer).await;
-        worker.connections.set(worker.connections.get() - 1);
-    });
+    let counted = Counted::new(worker);
+    tokio::task::spawn_local(async move { run(&counted.0, socket, stream, peer).await });
 }
 
 async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
@@ -175,19 +246,11 @@ async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: S
         return;
     }
     let Some(target) = worker.generation().sockets.get(&socket).cloned() else { return };
-    let mut draining = worker.draining.subscribe();
     if !target.secure {
-        let beginning = timeout(limits.header_timeout, is_http2(&stream));
-        let http2 = tokio::select! {
-            http2 = beginning => matches!(http2, Ok(Ok(true))),
-            _ = draining.wait_for(|draining| *draining) => return,
-        };
-        return http(worker, socket, peer, limits, None, stream, http2).await;
+        let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
+        return http(worker, socket, peer, limits, None, stream, matches!(http2, Ok(Ok(true)))).await;
     }
-    let handshake = tokio::select! {
-        handshake = timeout(limits.handshake_timeout, tls::accept(&target, stream)) => handshake,
-        _ = draining.wait_for(|draining| *draining) => return,
-    };
+    let handshake = timeout(limits.handshake_timeout, tls::accept(&target, stream)).await;
     drop(target);
     match handshake {
         Ok(Ok((stream, handshake))) => {
@@ -289,29 +352,59 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     loop {
         let limits = &connection.limits;
         let deadline = connection.activity.deadline(limits, http2);
-        // While a request is in flight there is nothing to wait for, but it may end meanwhile.
-        let wake = deadline.unwrap_or_else(|| Instant::now() + limits.header_timeout.min(limits.idle_timeout));
+        let wake = deadline.unwrap_or_else(|| Instant::now() + LOOK);
         tokio::select! {
             ended = served.as_mut() => return ended,
             () = tokio::time::sleep_until(wake) => {
+                if connection.activity.is_overdue(limits) {
+                    return Ok(());
+                }
                 if connection.activity.deadline(limits, http2).is_none_or(|deadline| Instant::now() < deadline) {
                     continue;
                 }
             }
             () = connection.close.notified() => {}
-            _ = draining.wait_for(|draining| *draining) => {}
+            _ = draining.wait_for(|draining| *draining) => {
+                connection.closing.set(true);
+                // A client that was let in is served once, unless it takes too long to ask.
+                if !connection.activity.served.get() && first_request(connection, http2, served.as_mut()).await? {
+                    return Ok(());
+                }
+            }
         }
         break;
     }
     connection.closing.set(true);
     shut_down(served.as_mut());
-    // What is in flight ends by its own limits, and at the latest with the worker's drain.
+    // What is in flight ends by its own limits, and at the latest with the worker's drain; a client that still takes what
+    // was written for it is left to.
     loop {
-        let idle = connection.activity.in_flight.get() == 0;
-        match timeout(LAST_WORDS, served.as_mut()).await {
-            Ok(ended) => return ended,
-            Err(_) if idle && connection.activity.in_flight.get() == 0 => return Ok(()),
-            Err(_) => {}
+        if let Ok(ended) = timeout(LAST_WORDS, served.as_mut()).await {
+            return ended;
+        }
+        let activity = &connection.activity;
+        let quiet = activity.written.get().elapsed() >= LAST_WORDS;
+        if (activity.in_flight.get() == 0 && quiet) || activity.is_overdue(&connection.limits) {
+            return Ok(());
         }
     }
+}
+
+/// Waits for a connection's first request; true when the connection ended meanwhile.
+async fn first_request<C: Future<Output = hyper::Result<()>>>(
+    connection: &Connection,
+    http2: bool,
+    mut served: std::pin::Pin<&mut C>,
+) -> hyper::Result<bool> {
+    const OFTEN: Duration = Duration::from_millis(10);
+    while !connection.activity.served.get() {
+        let deadline = connection.activity.deadline(&connection.limits, http2);
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            break;
+        }
+        if let Ok(ended) = timeout(OFTEN, served.as_mut()).await {
+            return ended.map(|()| true);
+        }
+    }
+    Ok(false)
 }
