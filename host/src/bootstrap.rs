@@ -202,7 +202,7 @@ impl Default for Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
     /// It cannot be read.
-    #[error("cannot read {path}")]
+    #[error("cannot read {path} (name another with --config, or try `sekisho demo`)")]
     Unreadable {
         /// The file.
         path: PathBuf,

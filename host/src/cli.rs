@@ -44,8 +44,8 @@ enum Command {
     Check(check::Options),
     /// Shows the gateway at work, with sample backends and certificates of its own
     ///
-    /// Runs sample-configs/secure-gateway, or the directory given, on ports 8443 and 8080 of the loopback interface, and
-    /// prints the curl lines to try with the answers to expect. Ctrl-C ends it.
+    /// Runs sample-configs/secure-gateway on port 8443 of the loopback interface, with backends on ports 8000 and 5000, and
+    /// prints the curl lines to try with the answers to expect. Ctrl-C ends it and removes what it made.
     Demo(demo::Options),
 }
 

@@ -164,6 +164,8 @@ impl Control {
         let listeners: BTreeSet<&str> =
             build.sockets.values().flat_map(|socket| &socket.listeners).map(|listener| &*listener.name).collect();
         let listeners = listeners.len();
+        let addresses: Vec<String> = build.sockets.keys().map(ToString::to_string).collect();
+        let addresses = addresses.join(" ");
         let Build { sockets, parts, outcomes, .. } = build;
         let generation = Arc::new(Generation { number: self.number, sockets, parts });
         let mut routers = self.pipeline.take_routers(&mut self.published, self.workers.len());
@@ -188,7 +190,7 @@ impl Control {
             tracing::error!(generation = self.number, "not every worker acknowledged the generation");
         }
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(generation = self.number, listeners, took_ms, "serving");
+        tracing::info!(generation = self.number, listeners, addresses, took_ms, "serving");
         for (plugin, mut outcome) in outcomes.into_iter().enumerate() {
             outcome.live = live;
             match self.pipeline.report(plugin, &outcome) {

@@ -117,8 +117,7 @@ pub fn start(format: LogFormat) -> Log {
         LogFormat::Json => false,
     };
     if text {
-        let layer =
-            tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(terminal).with_target(false);
+        let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(terminal).with_target(false);
         registry.with(layer).init();
     } else {
         let layer = tracing_subscriber::fmt::layer().with_writer(writer).json().flatten_event(true);

@@ -1,16 +1,19 @@
 //! `sekisho check`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Config;
+use crate::bootstrap::BootstrapError;
 use crate::control::Pipeline;
 use crate::finding::{Finding, Severity, Subject};
+use crate::object::ObjectKey;
 
 /// What `check` is told.
 #[derive(Debug, Args)]
@@ -29,7 +32,15 @@ enum Format {
 }
 
 pub(super) fn check(options: &Options) -> anyhow::Result<ExitCode> {
-    let bootstrap = options.config.read()?;
+    let bootstrap = match options.config.read() {
+        Ok(bootstrap) => bootstrap,
+        Err(error) if options.format == Format::Json => {
+            let finding = json!({"severity": "error", "code": "bootstrap", "message": chain(error), "remedy": ""});
+            println!("{:#}", json!({"errors": 1, "warnings": 0, "findings": [finding]}));
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut pipeline = Pipeline::new(bootstrap, 1, None)?;
     let mut build = pipeline.build(Instant::now());
     build.drop_unbound(&BTreeMap::new());
@@ -39,11 +50,11 @@ pub(super) fn check(options: &Options) -> anyhow::Result<ExitCode> {
     match options.format {
         Format::Text => {
             let colours = std::io::stdout().is_terminal();
-            findings.iter().for_each(|finding| println!("{}", text(finding, colours)));
-            println!("{errors} errors, {warnings} warnings");
+            findings.iter().for_each(|finding| println!("{}", text(finding, &build.places, colours)));
+            println!("{}, {}", counted(errors, "error"), counted(warnings, "warning"));
         }
         Format::Json => {
-            let findings: Vec<Value> = findings.iter().map(as_json).collect();
+            let findings: Vec<Value> = findings.iter().map(|finding| as_json(finding, &build.places)).collect();
             let answer = json!({"errors": errors, "warnings": warnings, "findings": findings});
             println!("{answer:#}");
         }
@@ -51,7 +62,19 @@ pub(super) fn check(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn text(finding: &Finding, colours: bool) -> String {
+/// Where each object was read.
+type Places = HashMap<ObjectKey, Arc<str>>;
+
+fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+fn chain(error: BootstrapError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}
+
+fn text(finding: &Finding, places: &Places, colours: bool) -> String {
     let word = finding.severity.name();
     let word = match (colours, finding.severity) {
         (false, _) => word.to_owned(),
@@ -59,7 +82,11 @@ fn text(finding: &Finding, colours: bool) -> String {
         (true, Severity::Warning) => format!("\u{1b}[1;33m{word}\u{1b}[0m"),
         (true, Severity::Info) => format!("\u{1b}[1;34m{word}\u{1b}[0m"),
     };
-    let mut text = format!("{word}[{}]: {}\n    {}", finding.code, finding.subject, finding.message);
+    let place = match &finding.subject {
+        Subject::Object { key, .. } => places.get(key).map(|place| format!(" in {place}")).unwrap_or_default(),
+        _ => String::new(),
+    };
+    let mut text = format!("{word}[{}]: {}{place}\n    {}", finding.code, finding.subject, finding.message);
     if !finding.remedy.is_empty() {
         text.push_str("\n    → ");
         text.push_str(&finding.remedy);
@@ -67,7 +94,7 @@ fn text(finding: &Finding, colours: bool) -> String {
     text
 }
 
-fn as_json(finding: &Finding) -> Value {
+fn as_json(finding: &Finding, places: &Places) -> Value {
     let mut value = json!({
         "severity": finding.severity.name(),
         "code": finding.code,
@@ -86,6 +113,9 @@ fn as_json(finding: &Finding) -> Value {
             value["object"] =
                 json!({"group": key.group, "kind": key.kind, "namespace": key.namespace, "name": key.name});
             value["field"] = json!(field);
+            if let Some(place) = places.get(key) {
+                value["file"] = json!(&**place);
+            }
         }
         Subject::Plugin(name) => value["plugin"] = json!(name),
         Subject::Socket(address) => value["socket"] = json!(address),

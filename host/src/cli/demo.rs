@@ -3,6 +3,8 @@
 mod backends;
 mod certificates;
 
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -59,6 +61,16 @@ pub(super) fn demo(options: &Options) -> anyhow::Result<ExitCode> {
     let certificates = Certificates::make().context("cannot make certificates")?;
     let config = write(directory.path(), options, &certificates)?;
     let bootstrap = Bootstrap::read(&config)?;
+    for address in
+        [SocketAddr::from((Ipv4Addr::LOCALHOST, SECURE_PORT)), SocketAddr::from((Ipv6Addr::LOCALHOST, SECURE_PORT))]
+    {
+        // Where there is no IPv6, the gateway says so itself and serves the other.
+        if let Err(error) = TcpListener::bind(address)
+            && error.kind() == ErrorKind::AddrInUse
+        {
+            return Err(error).with_context(|| format!("the demo needs {address}: free that port"));
+        }
+    }
     backends::start()?;
     println!("{}", introduction(directory.path(), options));
     let _log = telemetry::start(options.log.log);
@@ -124,7 +136,7 @@ fn introduction(root: &Path, options: &Options) -> String {
     lines.extend([
         String::new(),
         format!("Its configuration is in {}: edit, add or delete a file and it is in force at once.", root.display()),
-        "Ctrl-C ends it.".to_owned(),
+        "Ctrl-C ends it and removes the directory.".to_owned(),
     ]);
     lines.join("\n")
 }

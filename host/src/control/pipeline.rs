@@ -51,6 +51,8 @@ pub struct Build {
     pub findings: Vec<Finding>,
     /// When to build again although nothing changed.
     pub wake: Option<Instant>,
+    /// Where each object was read.
+    pub places: HashMap<ObjectKey, Arc<str>>,
     placements: Vec<Placement>,
 }
 
@@ -165,13 +167,12 @@ impl Pipeline {
                 if let Some(Err(why)) = tls.as_ref().map(|tls| &tls.config)
                     && said.refused.is_none()
                 {
-                    findings.push(Finding::on(
-                        Severity::Error,
-                        &said.origin.object,
-                        &said.origin.field,
-                        "listener-without-tls",
-                        format!("the listener refuses its clients: {why}"),
-                    ));
+                    let (object, field) = (&said.origin.object, &said.origin.field);
+                    let message = format!("the listener refuses its clients: {why}");
+                    findings.push(
+                        Finding::on(Severity::Error, object, field, "listener-without-tls", message)
+                            .remedy("see what else is said of it and of its secrets"),
+                    );
                 }
                 findings.extend(trust_findings(tls.as_deref(), said));
                 let listener = Arc::new(Listener {
@@ -217,10 +218,29 @@ impl Pipeline {
         let (parts, next_lookup) = self.parts(&snapshot, now, &mut findings);
         self.tls.finish();
         let wake = [self.vault.finish(), next_lookup].into_iter().flatten().min();
+        if sockets.is_empty() {
+            findings.push(self.nothing_served());
+        }
         findings.sort();
         findings.dedup();
+        let places = snapshot.objects.values().map(|object| (object.key.clone(), Arc::clone(&object.place))).collect();
         let sockets = sockets.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect();
-        Build { sockets, parts, outcomes, findings, wake, placements }
+        Build { sockets, parts, outcomes, findings, wake, places, placements }
+    }
+
+    /// Most often a slip in a selector or a class.
+    fn nothing_served(&self) -> Finding {
+        let gateway = &self.bootstrap.gateway;
+        let labels: Vec<String> = gateway.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let message = format!(
+            "nothing is served: no Gateway is for this gateway, whose labels are {} and whose class is {}",
+            labels.join(","),
+            gateway.class_name
+        );
+        let path = self.bootstrap.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let subject = Subject::File { path, at: None };
+        Finding::new(Severity::Warning, subject, "nothing-served", message)
+            .remedy("compare `selector` or `gatewayClassName` of your Gateways with `gateway` in the bootstrap file")
     }
 
     fn refresh_plugins(&mut self, snapshot: &Snapshot, findings: &mut Vec<Finding>) {
@@ -292,7 +312,10 @@ impl Pipeline {
                     let (object, field) = (&said.origin.object, &said.origin.field);
                     let message =
                         format!("cluster {} has no endpoints: {why}; its requests are answered with 503", said.name);
-                    findings.push(Finding::on(Severity::Warning, object, field, "no-endpoints", message));
+                    findings.push(
+                        Finding::on(Severity::Warning, object, field, "no-endpoints", message)
+                            .remedy("add an EndpointSlice with a ready endpoint, or correct the name or port"),
+                    );
                     Vec::new()
                 });
                 let key = (plugin, said.name.clone());
@@ -576,6 +599,7 @@ fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
             let meant = !object.key.group.is_empty() && read().any(|(group, _, _)| *group == object.key.group);
             let severity = if meant { Severity::Warning } else { Severity::Info };
             Finding::on(severity, &object.key, "", "unread-object", message)
+                .remedy("check apiVersion and kind; README.md lists what this version reads")
         })
         .collect()
 }

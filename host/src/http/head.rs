@@ -89,7 +89,9 @@ impl Head {
             return Err(HeadError::Target);
         }
         let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-        if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || codings.next().is_some() {
+        if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+            || codings.next().is_some()
+        {
             return Err(HeadError::TransferEncoding);
         }
         let authority = authority(parts.uri.authority(), &parts.headers, parts.version)?;

@@ -253,7 +253,13 @@ impl RoutesPlugin {
                 store,
                 guest,
             }),
-            Err(cause) => Err(Failure { plugin: Arc::clone(&self.name), call: "load", cause, overran: false, backtrace: Vec::new() }),
+            Err(cause) => Err(Failure {
+                plugin: Arc::clone(&self.name),
+                call: "load",
+                cause,
+                overran: false,
+                backtrace: Vec::new(),
+            }),
         }
     }
 }

@@ -72,7 +72,8 @@ impl Handshake {
     #[must_use]
     pub fn still_satisfies(&self, verification: &Option<Verification>) -> bool {
         let Some(verification) = verification else { return true };
-        let fresh = |(digest, when): ([u8; 32], Instant)| digest == verification.digest && when.elapsed() < VERIFIED_FOR;
+        let fresh =
+            |(digest, when): ([u8; 32], Instant)| digest == verification.digest && when.elapsed() < VERIFIED_FOR;
         if self.verified.get().is_some_and(fresh) {
             return true;
         }

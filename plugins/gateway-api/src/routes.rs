@@ -52,6 +52,10 @@ impl HttpRoute {
     pub(crate) fn read(object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
         let (Spec { metadata, spec, status }, apart) = read_apart::<Spec>(object, &mut growing.findings)?;
         let key = &object.key;
+        if spec.parent_refs.is_empty() {
+            // The field that would name one may be misspelt.
+            growing.findings.extend(apart.iter().cloned());
+        }
         let mut list = apart;
         let mut findings = Findings::about(key, &mut list);
         let hostnames = hostnames(&spec.hostnames, &mut findings);

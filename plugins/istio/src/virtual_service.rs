@@ -94,8 +94,13 @@ fn check(
 ) -> Option<VirtualService> {
     let objects::VirtualService { metadata, spec } = service;
     let at = Place::root(key, "spec");
-    let gateways = bindings(&spec, key, scope, &at, findings)?;
-    findings.list().append(&mut said);
+    let bound = bindings(&spec, key, scope, &at, findings);
+    // One that names no Gateway at all may have misspelt the field that would; of one that is bound elsewhere nothing is
+    // said.
+    if bound.is_some() || spec.gateways.is_empty() {
+        findings.list().append(&mut said);
+    }
+    let gateways = bound?;
     let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
     let own = &scope.environment.namespace;
     if !exports.reach(own, &key.namespace) {

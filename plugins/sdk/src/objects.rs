@@ -23,7 +23,7 @@ pub fn read<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -
                 "unknown-field",
                 &object.key,
                 &path,
-                "this field is not known and has no effect",
+                "this field is not known and is passed over",
             )
             .remedy("check its spelling and its place, or remove it"),
         );
@@ -42,10 +42,25 @@ fn unreadable<T: DeserializeOwned>(object: &Object) -> Finding {
     let mut json = serde_json::Deserializer::from_slice(&object.json);
     let (path, message) = match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(_) => (String::new(), "it cannot be read".to_owned()),
-        Err(error) => (tidy(&error.path().to_string()), error.inner().to_string()),
+        Err(error) => (tidy(&error.path().to_string()), in_plain_words(&error.inner().to_string())),
     };
     finding(Severity::Error, "invalid-object", &object.key, &path, message)
         .remedy("correct the field; until then the object is left out")
+}
+
+/// serde's sentence without the place in bytes that nobody sees, and without Rust's names of types.
+fn in_plain_words(message: &str) -> String {
+    let message = message.rsplit_once(" at line ").map_or(message, |(what, _)| what);
+    let mut words: Vec<&str> = message.split(' ').collect();
+    for word in &mut words {
+        *word = match *word {
+            "u8" | "u16" | "u32" | "u64" | "i32" | "i64" | "usize" => "a whole number",
+            "f64" => "a number",
+            "map" => "an object",
+            other => other,
+        };
+    }
+    words.join(" ").replace("a sequence", "a list").replace("expected struct", "expected an object:")
 }
 
 /// A finding about `field` of an object, so far without a remedy.
