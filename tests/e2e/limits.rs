@@ -112,6 +112,28 @@ fn what_is_too_large_is_refused() {
     }
 }
 
+/// What a plugin looks at is bounded, whatever `headerBytes` says.
+#[test]
+fn a_header_that_routes_are_chosen_by_has_its_own_limit() {
+    let (site, gateway, _backend) = short_of_patience();
+    site.configure(&json!({ "limits": { "headerBytes": 65536 } }));
+    gateway.signal("HUP");
+    site.apply(
+        &json!({ "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": { "name": "web" },
+        "spec": { "hosts": ["*"], "gateways": ["g"], "http": [
+            { "match": [{ "headers": { "cookie": { "regex": "^(.*?;)?(user=jason)(;.*)?$" } } }],
+              "directResponse": { "status": 204 } },
+            { "route": [{ "destination": { "host": "web" } }] }] } }),
+    );
+    let ask = |cookie: String| {
+        gateway.curl_http("a.example.com", "/head").http(Http::One).header(&format!("cookie: {cookie}"))
+    };
+    ask("a=b;user=jason;c=d".to_owned()).soon().answers(204);
+    ask("user=jaso; ".repeat(700)).answers(200);
+    ask("user=jaso; ".repeat(800)).answers(431);
+    ask("a=b".to_owned()).answers(200);
+}
+
 #[test]
 fn what_is_not_a_request_is_refused() {
     let (_site, gateway, backend) = short_of_patience();

@@ -1,7 +1,7 @@
 //! The one view of a request (decision 13): authority and path are normalised once, before anything looks at them, and
 //! router, filters and backend see those bytes.
 
-use http::header::{COOKIE, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Version};
@@ -45,6 +45,9 @@ pub enum HeadError {
     /// A target that is neither a path nor a URL of HTTP.
     #[error("the target is not one of HTTP")]
     Target,
+    /// More than one length, equal or not: nobody who means well says it twice.
+    #[error("there is more than one content-length")]
+    ContentLength,
     /// A coding besides `chunked`, which no endpoint would undo.
     #[error("only the transfer coding chunked is served")]
     TransferEncoding,
@@ -66,6 +69,7 @@ impl HeadError {
             | Self::Authority
             | Self::Path
             | Self::Target
+            | Self::ContentLength
             | Self::TransferEncoding => Reason::BadRequest,
         }
     }
@@ -87,6 +91,9 @@ impl Head {
         }
         if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
             return Err(HeadError::Target);
+        }
+        if parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+            return Err(HeadError::ContentLength);
         }
         let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
         if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
@@ -342,5 +349,15 @@ mod tests {
         assert!(head(&h2("a.B")).is_ok());
         assert_eq!(head(&h2("c")), Err(HeadError::TwoAuthorities));
         assert_eq!(head(&parts(|r| r.method("CONNECT").uri("a:1"))), Err(HeadError::Method));
+        assert_eq!(head(&parts(|r| r.uri("ftp://a/").header("host", "a"))), Err(HeadError::Target));
+        let framed = |name: &'static str, lines: [&'static str; 2]| {
+            head(&parts(move |r| r.uri("/").header("host", "a").header(name, lines[0]).header(name, lines[1])))
+        };
+        assert_eq!(framed("content-length", ["1", "1"]), Err(HeadError::ContentLength));
+        assert_eq!(framed("transfer-encoding", ["chunked", "chunked"]), Err(HeadError::TransferEncoding));
+        let crumbs = |count: usize| {
+            head(&parts(|r| (0..count).fold(r.uri("/").header("host", "a"), |r, n| r.header("cookie", n.to_string()))))
+        };
+        assert!(crumbs(90).is_ok(), "crumbs of one cookie are one header");
     }
 }
