@@ -264,6 +264,16 @@ impl Bootstrap {
         if self.admin != new.admin {
             keys.push("admin");
         }
+        let (before, after) = (&self.limits, &new.limits);
+        if before.drain_timeout != after.drain_timeout {
+            keys.push("limits.drainTimeout");
+        }
+        if before.upstream_idle_connections != after.upstream_idle_connections {
+            keys.push("limits.upstreamIdleConnections");
+        }
+        if before.upstream_idle_timeout != after.upstream_idle_timeout {
+            keys.push("limits.upstreamIdleTimeout");
+        }
         keys
     }
 }

@@ -93,13 +93,8 @@ impl Pipeline {
 
     /// Takes another bootstrap file. Plugins that it lists as before keep what they have.
     pub fn reconfigure(&mut self, bootstrap: Bootstrap) {
-        let before = &self.bootstrap;
-        if before.resources != bootstrap.resources
-            || before.gateway != bootstrap.gateway
-            || before.limits.resource_bytes != bootstrap.limits.resource_bytes
-        {
-            self.source = source(&bootstrap);
-        }
+        let most_bytes = bootstrap.limits.resource_bytes;
+        self.source.configure(bootstrap.resources.clone(), bootstrap.gateway.clone(), most_bytes);
         let mut dialects = std::mem::take(&mut self.dialects);
         self.dialects = bootstrap
             .routes
@@ -119,7 +114,6 @@ impl Pipeline {
             })
             .collect();
         self.vault.decode_again();
-        self.clusters.clear();
         self.bootstrap = bootstrap;
     }
 
@@ -557,6 +551,7 @@ fn carry_over(
     if let Some((model, cluster)) = before
         && same_members
         && model == said
+        && cluster.connect_timeout == connect_timeout
     {
         return Arc::clone(cluster);
     }

@@ -93,6 +93,15 @@ impl Directory {
         }
     }
 
+    /// Takes another configuration. What was read stays until it is read again, so that a file that is broken at this
+    /// moment keeps what it last gave.
+    pub fn configure(&mut self, roots: Vec<PathBuf>, gateway: Gateway, most_bytes: u64) {
+        if self.most_bytes != most_bytes {
+            self.seen.clear();
+        }
+        (self.roots, self.gateway, self.most_bytes) = (roots, gateway, most_bytes);
+    }
+
     /// Whether anything differs from what was last read.
     #[must_use]
     pub fn has_changed(&self) -> bool {
@@ -363,6 +372,24 @@ mod tests {
         std::fs::rename(root.path().join("..next"), &data).unwrap();
         assert!(source.has_changed());
         assert_eq!(port(&source.read(), "a"), Some(2));
+    }
+
+    #[test]
+    fn another_configuration_keeps_the_last_good_of_a_broken_file() {
+        let root = tempfile::tempdir().unwrap();
+        let (one, two) = (root.path().join("one"), root.path().join("two"));
+        std::fs::create_dir(&one).unwrap();
+        std::fs::create_dir(&two).unwrap();
+        std::fs::write(one.join("a.json"), service("a", 1)).unwrap();
+        std::fs::write(two.join("b.json"), service("b", 2)).unwrap();
+        let mut source = source(&one);
+        source.read();
+        std::fs::write(one.join("a.json"), "{ broken").unwrap();
+        source.configure(vec![one, two.clone()], Gateway::default(), 1 << 10);
+        let snapshot = source.read();
+        assert_eq!((port(&snapshot, "a"), port(&snapshot, "b")), (Some(1), Some(2)));
+        source.configure(vec![two], Gateway::default(), 1 << 10);
+        assert_eq!(port(&source.read(), "a"), None, "what is not configured any more is gone");
     }
 
     #[test]
