@@ -65,6 +65,6 @@ impl Rows {
         });
         let mut virtual_hosts: Vec<_> = hosts.collect();
         virtual_hosts.sort_by(|a, b| b.host.specificity(&a.host).then_with(|| a.name.cmp(&b.name)));
-        (self.inputs, ListenerRules { on_miss: OnMiss::Widen, virtual_hosts })
+        (self.inputs.clone(), ListenerRules { on_miss: OnMiss::Widen, inputs: self.inputs, virtual_hosts })
     }
 }

@@ -50,8 +50,9 @@ pub(crate) fn build(
             builder.add(&mut hosts, &gateway.servers[id.server], (id.gateway, &gateway.name), bound);
         }
         let virtual_hosts = hosts.finish(listener.port, services, builder.findings);
-        listener.inputs = hosts.inputs.names;
-        builder.routes.tables.push(ListenerRules { on_miss: OnMiss::Stop, virtual_hosts });
+        listener.inputs.clone_from(&hosts.inputs.names);
+        let inputs = hosts.inputs.names;
+        builder.routes.tables.push(ListenerRules { on_miss: OnMiss::Stop, inputs, virtual_hosts });
     }
     builder.routes
 }

@@ -19,6 +19,8 @@ const MOST_REJECTED: usize = 10;
 pub struct ListenerRules {
     /// What happens when the most specific virtual host has no rule for the request.
     pub on_miss: OnMiss,
+    /// The listener's `inputs`, so that explanations can name them.
+    pub inputs: Vec<String>,
     /// At most one per host name.
     pub virtual_hosts: Vec<VirtualHost>,
 }
@@ -129,6 +131,7 @@ pub struct Table {
 #[derive(Debug)]
 struct Listener {
     on_miss: OnMiss,
+    inputs: Vec<String>,
     hosts: Vec<Host>,
     exact: HashMap<String, usize>,
     one_label: HashMap<String, usize>,
@@ -218,25 +221,67 @@ impl Router for Table {
     fn explain(&self, head: &RequestHead) -> Explanation {
         let mut explanation = Explanation { chosen: None, virtual_host: None, rejected: Vec::new() };
         let Some(listener) = self.listeners.get(head.listener as usize) else { return explanation };
+        let mut over = false;
+        let mut passed: Vec<Passed<'_>> = Vec::new();
         for host in listener.hosts_for(&head.host) {
-            explanation.virtual_host = Some(host.name.clone());
+            if !over {
+                explanation.virtual_host = Some(host.name.clone());
+            }
             for rule in &host.rules {
-                match rule.check(head) {
-                    Ok(()) => {
+                match (rule.check(head), over) {
+                    (Ok(()), false) => {
                         explanation.chosen = Some(rule.route);
-                        return explanation;
+                        over = true;
                     }
-                    Err(miss) if explanation.rejected.len() < MOST_REJECTED => {
-                        explanation.rejected.push(Candidate { route: rule.route, because: miss.to_string() });
-                    }
-                    Err(_) => {}
+                    (Ok(()), true) => passed.push(Passed { rule, host, why: Why::Late }),
+                    (Err(miss), false) => passed.push(Passed { rule, host, why: Why::Miss(miss) }),
+                    (Err(_), true) => {}
                 }
             }
-            if listener.on_miss == OnMiss::Stop {
-                break;
-            }
+            over |= listener.on_miss == OnMiss::Stop;
         }
+        passed.sort_by_key(|passed| passed.why.distance());
+        let served = explanation.virtual_host.as_deref().unwrap_or_default();
+        explanation.rejected =
+            passed.iter().take(MOST_REJECTED).map(|passed| passed.candidate(served, &listener.inputs)).collect();
         explanation
+    }
+}
+
+/// A rule that was not chosen.
+struct Passed<'t> {
+    rule: &'t CompiledRule,
+    host: &'t Host,
+    why: Why<'t>,
+}
+
+enum Why<'t> {
+    /// It does not match.
+    Miss(Miss<'t>),
+    /// It matches, but another was asked first.
+    Late,
+}
+
+impl Why<'_> {
+    /// How near the rule was to being chosen; 0 is nearest.
+    fn distance(&self) -> u8 {
+        match self {
+            Self::Late => 0,
+            Self::Miss(Miss::Condition(_)) => 1,
+            Self::Miss(Miss::Path(_)) => 2,
+        }
+    }
+}
+
+impl Passed<'_> {
+    fn candidate(&self, served: &str, inputs: &[String]) -> Candidate {
+        let because = match &self.why {
+            Why::Late if self.host.name == served => "it matches too, but comes after the one chosen".to_owned(),
+            Why::Late => format!("it matches too, but its host `{}` is less specific than `{served}`", self.host.name),
+            Why::Miss(Miss::Path(path)) => path.to_string(),
+            Why::Miss(Miss::Condition(condition)) => condition.miss(inputs),
+        };
+        Candidate { route: self.rule.route, because }
     }
 }
 
@@ -244,6 +289,7 @@ impl Listener {
     fn compile(rules: ListenerRules) -> Result<Self, String> {
         let mut listener = Self {
             on_miss: rules.on_miss,
+            inputs: rules.inputs,
             hosts: Vec::with_capacity(rules.virtual_hosts.len()),
             exact: HashMap::new(),
             one_label: HashMap::new(),
@@ -355,27 +401,34 @@ impl Value {
     }
 }
 
-impl std::fmt::Display for Miss<'_> {
+/// Why a path does not match.
+impl std::fmt::Display for Path {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Miss::Path(Path::Any) => f.write_str("every path matches"),
-            Miss::Path(Path::Exact { value, .. }) => write!(f, "the path is not `{value}`"),
-            Miss::Path(Path::Prefix { value, .. }) => write!(f, "the path does not begin with `{value}`"),
-            Miss::Path(Path::Elements(value)) => write!(f, "the path is not below `{value}/`"),
-            Miss::Path(Path::Regex(regex)) => write!(f, "the path does not match `{}`", regex.as_str()),
-            Miss::Condition(condition) => {
-                let not = if condition.negated { "must not be" } else { "is not" };
-                match &condition.parameter {
-                    Some(name) => write!(f, "query parameter `{name}` {not} ")?,
-                    None => write!(f, "input {} {not} ", condition.input)?,
-                }
-                match &condition.value {
-                    Value::Present => f.write_str("present"),
-                    Value::Exact(text) => write!(f, "`{text}`"),
-                    Value::Prefix(text) => write!(f, "`{text}…`"),
-                    Value::Regex(regex) => write!(f, "like `{}`", regex.as_str()),
-                }
-            }
+            Self::Any => f.write_str("every path matches"),
+            Self::Exact { value, .. } => write!(f, "the path is not `{value}`"),
+            Self::Prefix { value, .. } => write!(f, "the path does not begin with `{value}`"),
+            Self::Elements(value) => write!(f, "the path is not below `{value}/`"),
+            Self::Regex(regex) => write!(f, "the path does not match `{}`", regex.as_str()),
+        }
+    }
+}
+
+impl CompiledCondition {
+    /// Why it does not hold, where inputs are called so.
+    fn miss(&self, inputs: &[String]) -> String {
+        let name = inputs.get(self.input).map_or("?", String::as_str);
+        let what = match (&self.parameter, name.strip_prefix(':')) {
+            (Some(parameter), _) => format!("query parameter `{parameter}`"),
+            (None, Some(pseudo)) => format!("the {pseudo}"),
+            (None, None) => format!("header `{name}`"),
+        };
+        let not = if self.negated { "must not be" } else { "is not" };
+        match &self.value {
+            Value::Present => format!("{what} {not} present"),
+            Value::Exact(text) => format!("{what} {not} `{text}`"),
+            Value::Prefix(text) => format!("{what} {not} `{text}…`"),
+            Value::Regex(regex) => format!("{what} {not} like `{}`", regex.as_str()),
         }
     }
 }
@@ -409,7 +462,8 @@ mod tests {
     }
 
     fn table(on_miss: OnMiss, virtual_hosts: Vec<VirtualHost>) -> Table {
-        Table::decode(&encode(&[ListenerRules { on_miss, virtual_hosts }])).unwrap()
+        let inputs = vec!["x-user".to_owned()];
+        Table::decode(&encode(&[ListenerRules { on_miss, inputs, virtual_hosts }])).unwrap()
     }
 
     fn head(host: &str, path: &str, inputs: &[Option<&str>]) -> RequestHead {
@@ -489,11 +543,31 @@ mod tests {
     }
 
     #[test]
-    fn an_explanation_walks_as_route_does() {
-        let table = table(OnMiss::Stop, vec![host("h", vec![rule(0, prefix("/a")), rule(1, prefix("/b"))])]);
-        let explanation = table.explain(&head("h", "/b", &[]));
-        assert_eq!(explanation.chosen, Some(1));
-        assert_eq!(explanation.rejected[0].because, "the path does not begin with `/a`");
+    fn an_explanation_walks_as_route_does_and_names_the_nearest_first() {
+        let user = Condition { input: 0, parameter: None, value: ValueRule::Exact("jason".to_owned()), negated: false };
+        let rules = vec![
+            rule(0, prefix("/a")),
+            Rule { route: 1, path: prefix("/b"), conditions: vec![user] },
+            rule(2, prefix("/b")),
+            rule(3, prefix("/b/c")),
+        ];
+        let wide = host("*", vec![rule(4, PathRule::Any)]);
+        let table = table(OnMiss::Stop, vec![host("h", rules), wide]);
+        let head = head("h", "/b/c", &[None]);
+        let explanation = table.explain(&head);
+        assert_eq!(explanation.chosen, table.route(&head));
+        assert_eq!(explanation.virtual_host.as_deref(), Some("h"));
+        let rejected: Vec<(u32, &str)> =
+            explanation.rejected.iter().map(|candidate| (candidate.route, candidate.because.as_str())).collect();
+        assert_eq!(
+            rejected,
+            [
+                (3, "it matches too, but comes after the one chosen"),
+                (4, "it matches too, but its host `*` is less specific than `h`"),
+                (1, "header `x-user` is not `jason`"),
+                (0, "the path does not begin with `/a`"),
+            ]
+        );
     }
 
     #[test]
