@@ -2,7 +2,7 @@
 # it alone (`-p sekisho`) would select other features of shared crates and compile wasmtime a second time.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help plugins build run test lint fmt clean
+.PHONY: help plugins build run test soak lint fmt clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.* ## /\1|/p' Makefile | sort | while IFS='|' read -r target text; do printf '  %-9s %s\n' "$$target" "$$text"; done
@@ -24,6 +24,12 @@ test: ## Run every test, after fetching what the tests need
 	@scripts/test-tools.sh
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
+
+soak: build ## Reload ten thousand times; memory, descriptors and threads stay where they were (about ten minutes)
+	@scripts/prerequisites.sh test
+	@scripts/plugins.sh tests
+	@scripts/test-tools.sh
+	SEKISHO_RELOADS=10000 cargo test --locked --workspace --test e2e -- --nocapture endurance
 
 lint: plugins ## Check formatting and lints, as CI does
 	@scripts/prerequisites.sh lint

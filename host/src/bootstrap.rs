@@ -6,11 +6,14 @@ mod duration;
 mod raw;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+/// Where the admin endpoint listens when the bootstrap file does not say.
+pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_000);
 
 /// The checked bootstrap file.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,13 +2,18 @@
 #![allow(clippy::print_stdout, reason = "what a command answers goes to standard output")]
 
 mod check;
+mod client;
 mod demo;
+mod explain;
+mod print;
 mod run;
+mod shell;
+mod status;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::bootstrap::{Bootstrap, BootstrapError};
 use crate::telemetry::LogFormat;
@@ -42,11 +47,30 @@ enum Command {
     /// severity, object, field, what is wrong and what to do. Exits with 1 when there is an error.
     #[command(after_help = "Example: sekisho check --config sekisho.json --format json")]
     Check(check::Options),
+    /// Says which way a request takes, and why not another
+    ///
+    /// Walks a request through listener, certificate, client verification, plugin, virtual host, rule and backend as the
+    /// gateway would, and names at each step what was near and why it was not chosen. Reads the files; with --admin it
+    /// asks a running gateway instead.
+    #[command(after_help = "Example: sekisho explain https://httpbin.example.com/status/418 -H 'x-user: jason'")]
+    Explain(explain::Options),
+    /// Shows how a running gateway does
+    ///
+    /// Asks its admin endpoint: listeners, objects with the conditions that their API defines, credentials, clusters with
+    /// their endpoints, plugins, refused handshakes and findings. Exits with 1 when the gateway is not ready.
+    #[command(after_help = "Example: sekisho status --admin 127.0.0.1:15000 --format json")]
+    Status(status::Options),
     /// Shows the gateway at work, with sample backends and certificates of its own
     ///
     /// Runs sample-configs/secure-gateway on port 8443 of the loopback interface, with backends on ports 8000 and 5000, and
     /// prints the curl lines to try with the answers to expect. Ctrl-C ends it and removes what it made.
     Demo(demo::Options),
+    /// Prints a completion script for a shell
+    #[command(after_help = "Example: source <(sekisho completions bash)")]
+    Completions(shell::Completions),
+    /// Writes manual pages into a directory
+    #[command(after_help = "Example: sekisho man ~/.local/share/man/man1")]
+    Man(shell::Man),
 }
 
 /// Where the bootstrap file is.
@@ -63,6 +87,15 @@ impl Config {
     }
 }
 
+/// Form of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
 /// How the log is written.
 #[derive(Debug, Args)]
 struct Log {
@@ -77,7 +110,11 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
+        Command::Explain(options) => explain::explain(&options),
+        Command::Status(options) => status::status(&options),
         Command::Demo(options) => demo::demo(&options),
+        Command::Completions(options) => shell::completions(&options),
+        Command::Man(options) => shell::man(&options),
     };
     result.unwrap_or_else(|error| {
         eprintln!("sekisho: {error:#}");

@@ -2,6 +2,7 @@
 //! the clock say into generations, and hands them to the workers.
 
 mod assemble;
+mod board;
 mod dns;
 mod endpoints;
 mod journal;
@@ -13,12 +14,17 @@ mod vault;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+pub use board::{Board, LoadedCode, PluginCard, PluginKind, Published, SecretCard, SecretState};
+pub use journal::conditions;
 pub use pipeline::{Build, Pipeline};
 
 use crate::bootstrap::Bootstrap;
+use crate::explain::{Answer, Question, View, explain};
+use crate::finding::{Finding, Severity, Subject};
 use crate::generation::Generation;
+use crate::plugin::Failure;
 use crate::worker::{Command, Handle, Publication, SpareWanted};
 use journal::Journal;
 use sockets::Sockets;
@@ -37,6 +43,8 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(10);
 pub enum Event {
     /// A worker lost an instance.
     Spare(SpareWanted),
+    /// Somebody wonders about a request.
+    Explain(Box<Question>, mpsc::Sender<Result<Answer, String>>),
     /// The bootstrap file is to be read again.
     Reload,
     /// A name was looked up.
@@ -46,17 +54,15 @@ pub enum Event {
 }
 
 /// Runs the gateway until it is told to stop.
-///
-/// # Errors
-/// When the sandbox or a thread cannot be started.
-pub fn run(bootstrap: Bootstrap, sender: mpsc::Sender<Event>, events: &mpsc::Receiver<Event>) -> anyhow::Result<()> {
-    let mut control = Control::start(bootstrap, sender)?;
+pub fn run(mut control: Control, events: &mpsc::Receiver<Event>) {
     control.update();
     loop {
+        control.board.beat();
         let patience = control.wake.map_or(LOOK, |wake| LOOK.min(wake.saturating_duration_since(Instant::now())));
         match events.recv_timeout(patience) {
             Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Ok(Event::Spare(wanted)) => control.make_spare(wanted),
+            Ok(Event::Explain(question, answer)) => drop(answer.send(control.explain(&question))),
             Ok(Event::Reload) => control.reload(),
             Ok(Event::Resolved(answer)) => {
                 if control.pipeline.resolved(answer) {
@@ -67,7 +73,6 @@ pub fn run(bootstrap: Bootstrap, sender: mpsc::Sender<Event>, events: &mpsc::Rec
         }
     }
     control.stop();
-    Ok(())
 }
 
 /// File descriptors that are left for files, plugins and listening sockets.
@@ -84,7 +89,9 @@ fn descriptors_for_each(workers: usize) -> usize {
     (most.saturating_sub(RESERVED_DESCRIPTORS) / (2 * workers.max(1))).max(16)
 }
 
-struct Control {
+/// The thread's state.
+pub struct Control {
+    board: Arc<Board>,
     pipeline: Pipeline,
     sockets: Sockets,
     workers: Vec<Handle>,
@@ -99,7 +106,11 @@ struct Control {
 }
 
 impl Control {
-    fn start(bootstrap: Bootstrap, sender: mpsc::Sender<Event>) -> anyhow::Result<Self> {
+    /// Starts the workers, which serve nothing yet.
+    ///
+    /// # Errors
+    /// When the sandbox or a thread cannot be started.
+    pub fn start(bootstrap: Bootstrap, sender: mpsc::Sender<Event>) -> anyhow::Result<Self> {
         let limits = Arc::new(bootstrap.limits.clone());
         let trust = Arc::new(bootstrap.trust.clone());
         let share = descriptors_for_each(bootstrap.workers);
@@ -111,8 +122,11 @@ impl Control {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let instances = 2 * workers.len();
+        let commands = workers.iter().map(Handle::commands).collect();
+        let board = Arc::new(Board::new(bootstrap.clone(), commands, sender.clone()));
         let resolver = dns::Resolver::start(move |answer| drop(sender.send(Event::Resolved(answer))))?;
         Ok(Self {
+            board,
             pipeline: Pipeline::new(bootstrap, instances, Some(resolver))?,
             sockets: Sockets::default(),
             workers,
@@ -123,6 +137,24 @@ impl Control {
             unbound: BTreeSet::new(),
             bind_again: Instant::now(),
         })
+    }
+
+    /// What the admin endpoint reads.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    fn explain(&self, question: &Question) -> Result<Answer, String> {
+        let (published, bootstrap) = self.board.published();
+        let view = View {
+            generation: &published.generation,
+            findings: &published.findings,
+            places: &published.places,
+            bootstrap: &bootstrap,
+        };
+        let router = |plugin| self.pipeline.spare(plugin).map(|made| made.map(|(_, router)| router));
+        explain(question, view, router).map_err(|error| error.to_string())
     }
 
     fn look(&mut self) {
@@ -166,7 +198,8 @@ impl Control {
         let listeners = listeners.len();
         let addresses: Vec<String> = build.sockets.keys().map(ToString::to_string).collect();
         let addresses = addresses.join(" ");
-        let Build { sockets, parts, outcomes, .. } = build;
+        let listeners_now = build.listeners();
+        let Build { sockets, parts, outcomes, mut findings, places, secrets, .. } = build;
         let generation = Arc::new(Generation { number: self.number, sockets, parts });
         let mut routers = self.pipeline.take_routers(&mut self.published, self.workers.len());
         let mut bound = self.sockets.take(self.workers.len());
@@ -191,13 +224,34 @@ impl Control {
         }
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(generation = self.number, listeners, addresses, took_ms, "serving");
+        let mut statuses = Vec::new();
         for (plugin, mut outcome) in outcomes.into_iter().enumerate() {
             outcome.live = live;
             match self.pipeline.report(plugin, &outcome) {
-                Ok(statuses) => self.journal.statuses(plugin, statuses),
-                Err(failure) => tracing::error!(plugin = &*failure.plugin, "{failure}"),
+                Ok(reported) => {
+                    self.journal.statuses(plugin, &reported);
+                    let name = &generation.parts[plugin].plugin;
+                    statuses.extend(reported.into_iter().map(|status| (Arc::clone(name), status)));
+                }
+                Err(failure) => {
+                    tracing::error!(plugin = &*failure.plugin, "{failure}");
+                    findings.push(unreported(&failure));
+                }
             }
         }
+        let published = Published {
+            generation,
+            live,
+            since: Some(SystemTime::now()),
+            took: started.elapsed(),
+            findings,
+            places,
+            listeners: listeners_now,
+            statuses,
+            secrets,
+            plugins: self.pipeline.plugin_cards(),
+        };
+        self.board.pin(published, self.pipeline.bootstrap().clone());
     }
 
     fn make_spare(&mut self, wanted: SpareWanted) {
@@ -236,6 +290,7 @@ impl Control {
     }
 
     fn stop(self) {
+        self.board.drain();
         tracing::info!("draining");
         for worker in &self.workers {
             worker.tell(Command::Drain);
@@ -244,5 +299,18 @@ impl Control {
             worker.join();
         }
         tracing::info!("stopped");
+    }
+}
+
+/// A plugin that fails in `report` serves as before; its objects have no statuses until its next translation.
+fn unreported(failure: &Failure) -> Finding {
+    let subject = Subject::Plugin(failure.plugin.to_string());
+    Finding::new(Severity::Error, subject, "report-failed", failure.to_string())
+        .remedy("the objects of this plugin have no status until they or the plugin change")
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("generation", &self.number).finish_non_exhaustive()
     }
 }

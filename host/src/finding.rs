@@ -1,8 +1,15 @@
 //! What the operator should know: collected everywhere, judged in one place.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 
 use crate::object::ObjectKey;
+
+/// Where each object was read.
+pub type Places = HashMap<ObjectKey, Arc<str>>;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +95,37 @@ impl Finding {
     pub fn on(severity: Severity, key: &ObjectKey, field: &str, code: &str, message: impl Into<String>) -> Self {
         let subject = Subject::Object { key: key.clone(), field: field.to_owned() };
         Self::new(severity, subject, code, message)
+    }
+
+    /// As commands and the admin endpoint give it.
+    #[must_use]
+    pub fn as_json(&self, places: &Places) -> Value {
+        let mut value = json!({
+            "severity": self.severity.name(),
+            "code": self.code,
+            "message": self.message,
+            "remedy": self.remedy,
+        });
+        match &self.subject {
+            Subject::File { path, at } => {
+                value["file"] = json!(path);
+                if let Some((line, column)) = at {
+                    value["line"] = json!(line);
+                    value["column"] = json!(column);
+                }
+            }
+            Subject::Object { key, field } => {
+                value["object"] =
+                    json!({"group": key.group, "kind": key.kind, "namespace": key.namespace, "name": key.name});
+                value["field"] = json!(field);
+                if let Some(place) = places.get(key) {
+                    value["file"] = json!(&**place);
+                }
+            }
+            Subject::Plugin(name) => value["plugin"] = json!(name),
+            Subject::Socket(address) => value["socket"] = json!(address),
+        }
+        value
     }
 
     /// The same with what to do about it.

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::host_pattern::{HostIndex, HostPattern};
-use crate::model::{Input, Misdirected, Route};
+use crate::model::{Input, Misdirected, Origin, Route};
+use crate::object::ObjectKey;
 use crate::tls::TlsListener;
 use crate::upstream::Cluster;
 
@@ -58,6 +59,12 @@ pub struct Listener {
     pub plugin: usize,
     /// Its index in the plugin's translation.
     pub number: u32,
+    /// Who says that there is one.
+    pub origin: Origin,
+    /// As the object says it, before the bootstrap file's port map.
+    pub port: u16,
+    /// The objects that its secrets may be in.
+    pub secrets: Vec<ObjectKey>,
     /// The names it claims.
     pub hosts: Vec<HostPattern>,
     /// What to do with an authority of another listener.
@@ -83,10 +90,13 @@ impl Socket {
         self.by_name.get(name).map(|index| &self.listeners[*index])
     }
 
-    /// The listener for a TLS client that sends no name.
+    /// The listener for a TLS client; one that sends no name comes to whoever claims every name.
     #[must_use]
-    pub fn nameless(&self) -> Option<&Arc<Listener>> {
-        self.hosts.nameless().map(|index| &self.listeners[index])
+    pub fn for_sni(&self, sni: Option<&str>) -> Option<&Arc<Listener>> {
+        match sni {
+            Some(name) => self.find(name),
+            None => self.hosts.nameless().map(|index| &self.listeners[index]),
+        }
     }
 
     /// The names that are claimed here, for logs.
@@ -95,5 +105,19 @@ impl Socket {
         let names: Vec<String> =
             self.listeners.iter().flat_map(|listener| &listener.hosts).map(ToString::to_string).collect();
         names.join(", ")
+    }
+}
+
+impl Listener {
+    /// The TLS that its clients are offered.
+    ///
+    /// # Errors
+    /// Why it refuses them.
+    pub fn tls_config(&self) -> Result<Arc<rustls::ServerConfig>, String> {
+        match (&self.refused, &self.tls) {
+            (Some(why), _) => Err(why.clone()),
+            (None, Some(tls)) => tls.config.clone(),
+            (None, None) => Err("it has no TLS".to_owned()),
+        }
     }
 }

@@ -5,14 +5,16 @@ mod apply;
 mod body;
 mod forwarded;
 mod head;
+mod inputs;
 mod respond;
 mod serve;
 mod target;
 
 pub use apply::{location, rewritten};
 pub use body::RequestBody;
-pub(crate) use forwarded::is_trusted;
+pub(crate) use forwarded::{Hop, clean, is_trusted};
 pub use head::{Head, HeadError, normalise_host};
+pub(crate) use inputs::{gather, too_long};
 pub use respond::Reason;
 pub use serve::serve;
 pub use target::{Misdirection, choose};

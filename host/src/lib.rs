@@ -5,9 +5,11 @@
 //! publishes it to every `worker`. There a connection goes through `tls` and `http`, which asks the plugin's router for a
 //! route, and on through `upstream`. ARCHITECTURE.md draws it.
 
+pub mod admin;
 pub mod bootstrap;
 pub mod cli;
 pub mod control;
+pub mod explain;
 mod file;
 pub mod finding;
 pub mod generation;
@@ -18,6 +20,7 @@ pub mod object;
 pub mod plugin;
 pub mod snapshot;
 pub mod source;
+pub mod tally;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -7,6 +7,7 @@
 mod bindings;
 mod builtin;
 mod cache;
+mod calls;
 mod convert;
 mod engine;
 mod failure;
@@ -16,6 +17,7 @@ mod secrets;
 mod store;
 
 pub use builtin::{is_builtin, names as builtin_names};
+pub use calls::{Call, Calls, Counted};
 pub use convert::{outcome_as_data, translation_from};
 pub use engine::Engine;
 pub use failure::Failure;

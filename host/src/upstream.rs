@@ -16,13 +16,15 @@ pub use connect::ConnectError;
 pub use pool::Pool;
 pub use send::{Exchange, SendError, UpstreamBody, send};
 
-use crate::model::{Balance, UpstreamProtocol};
+use crate::model::{self, Balance, Origin, UpstreamProtocol};
 
 /// Where requests of one cluster go.
 #[derive(Debug)]
 pub struct Cluster {
     /// For logs and metrics.
     pub name: Arc<str>,
+    /// Who says that there is one.
+    pub origin: Origin,
     /// Those that are ready.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// What they speak.
@@ -44,6 +46,8 @@ pub struct Endpoint {
     /// Its share; at least 1.
     pub weight: u32,
     active: AtomicUsize,
+    /// Connections in a row that could not be made, by any worker.
+    unreached: AtomicUsize,
 }
 
 /// Counts a request at its endpoint for as long as it lives.
@@ -60,7 +64,28 @@ impl Endpoint {
     /// An endpoint without requests.
     #[must_use]
     pub fn new(address: SocketAddr, weight: u32) -> Self {
-        Self { address, weight: weight.max(1), active: AtomicUsize::new(0) }
+        Self { address, weight: weight.max(1), active: AtomicUsize::new(0), unreached: AtomicUsize::new(0) }
+    }
+
+    /// Requests that are on their way to it.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// How often in a row no connection to it could be made; zero while it is well.
+    #[must_use]
+    pub fn unreached(&self) -> usize {
+        self.unreached.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of whether a connection could be made.
+    fn reached(&self, reached: bool) {
+        if reached {
+            self.unreached.store(0, Ordering::Relaxed);
+        } else {
+            self.unreached.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Counts a request here until the guard is dropped.
@@ -74,16 +99,17 @@ impl Endpoint {
 impl Cluster {
     /// A cluster of these endpoints.
     #[must_use]
-    pub fn new(
-        name: Arc<str>,
-        endpoints: Vec<Arc<Endpoint>>,
-        protocol: UpstreamProtocol,
-        balance: Balance,
-        connect_timeout: Duration,
-        refused: Option<String>,
-    ) -> Self {
-        let turn = AtomicUsize::new(fastrand::usize(..=usize::MAX / 2));
-        Self { name, endpoints, protocol, balance, connect_timeout, refused, turn }
+    pub fn new(said: &model::Cluster, endpoints: Vec<Arc<Endpoint>>, connect_timeout: Duration) -> Self {
+        Self {
+            name: said.name.as_str().into(),
+            origin: said.origin.clone(),
+            endpoints,
+            protocol: said.protocol,
+            balance: said.balance,
+            connect_timeout,
+            refused: said.refused.clone(),
+            turn: AtomicUsize::new(fastrand::usize(..=usize::MAX / 2)),
+        }
     }
 
     /// An endpoint for one request, not one of `tried` while there are others.
@@ -103,8 +129,7 @@ impl Cluster {
             Balance::LeastRequest => {
                 let one = self.at_weight(fastrand::u64(..), eligible)?;
                 let other = self.at_weight(fastrand::u64(..), eligible)?;
-                let load = |endpoint: &Endpoint| endpoint.active.load(Ordering::Relaxed);
-                Some(if load(other) < load(one) { other } else { one })
+                Some(if other.active() < one.active() { other } else { one })
             }
         }
     }
@@ -135,7 +160,16 @@ mod tests {
             .zip(1_u16..)
             .map(|(weight, port)| Arc::new(Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)), *weight)))
             .collect();
-        Cluster::new("c".into(), endpoints, UpstreamProtocol::Http1, balance, Duration::from_secs(1), None)
+        let said = model::Cluster {
+            name: "c".to_owned(),
+            origin: Origin { object: crate::object::ObjectKey::core("Service", "default", "c"), field: String::new() },
+            endpoints: model::Endpoints::Fixed(Vec::new()),
+            protocol: UpstreamProtocol::Http1,
+            balance,
+            connect_timeout: None,
+            refused: None,
+        };
+        Cluster::new(&said, endpoints, Duration::from_secs(1))
     }
 
     #[test]

@@ -4,9 +4,10 @@
 mod accept;
 mod connection;
 mod guarded;
+mod report;
 mod routers;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,11 +19,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
 
 pub use connection::{Connection, InFlight, Progress};
-pub use routers::{Loaded, RouteError};
+pub use report::Report;
+pub use routers::{Loaded, PluginReport, RouteError};
 
 use crate::bootstrap::{Limits, Trust};
 use crate::generation::Generation;
 use crate::plugin::{Head, Router};
+use crate::tally::Tally;
 use crate::upstream::Pool;
 use routers::Routers;
 
@@ -46,6 +49,8 @@ pub enum Command {
         /// The instance.
         router: Box<Router>,
     },
+    /// Tell how it goes.
+    Report(mpsc::UnboundedSender<Report>),
     /// Limits and trust of a re-read bootstrap file.
     Settings(Arc<Limits>, Arc<Trust>),
     /// Take no new connections, end those there are, and stop.
@@ -105,6 +110,12 @@ impl Handle {
         Ok(Self { commands, thread })
     }
 
+    /// The way to tell it something from elsewhere.
+    #[must_use]
+    pub fn commands(&self) -> mpsc::UnboundedSender<Command> {
+        self.commands.clone()
+    }
+
     /// Tells the worker something; false when it is gone.
     pub fn tell(&self, command: Command) -> bool {
         self.commands.send(command).is_ok()
@@ -120,6 +131,7 @@ impl Handle {
 
 /// What all connections of one worker share.
 pub struct Worker {
+    index: usize,
     generation: RefCell<Arc<Generation>>,
     routers: RefCell<Routers>,
     limits: RefCell<Arc<Limits>>,
@@ -129,6 +141,7 @@ pub struct Worker {
     connections: Cell<usize>,
     share: usize,
     draining: watch::Sender<bool>,
+    tally: RefCell<Tally>,
 }
 
 impl Worker {
@@ -142,6 +155,7 @@ impl Worker {
         let pool = Pool::new(limits.upstream_idle_connections, limits.upstream_idle_timeout, share);
         let ask = move |plugin| wanted(SpareWanted { worker: index, plugin });
         Rc::new(Self {
+            index,
             generation: RefCell::default(),
             routers: RefCell::new(Routers::new(Box::new(ask))),
             limits: RefCell::new(limits),
@@ -150,6 +164,7 @@ impl Worker {
             connections: Cell::new(0),
             share,
             draining: watch::Sender::new(false),
+            tally: RefCell::default(),
         })
     }
 
@@ -169,6 +184,11 @@ impl Worker {
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
         Arc::clone(&self.trust.borrow())
+    }
+
+    /// What it counts.
+    pub fn tally(&self) -> RefMut<'_, Tally> {
+        self.tally.borrow_mut()
     }
 
     /// Asks a plugin for a route.
@@ -195,6 +215,7 @@ impl Worker {
                 Some(Command::Spare { plugin, table, router }) => {
                     self.routers.borrow_mut().add_spare(plugin, table, *router);
                 }
+                Some(Command::Report(to)) => drop(to.send(self.report())),
                 Some(Command::Settings(limits, trust)) => {
                     *self.limits.borrow_mut() = limits;
                     *self.trust.borrow_mut() = trust;
@@ -220,6 +241,7 @@ impl Worker {
         let Publication { generation, sockets, routers, done } = publication;
         self.routers.borrow_mut().replace(routers);
         *self.generation.borrow_mut() = Arc::clone(&generation);
+        self.tally().settle();
         accepting.retain(|address, task| {
             let kept = generation.sockets.contains_key(address);
             if !kept {

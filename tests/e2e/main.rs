@@ -13,9 +13,12 @@ macro_rules! in_both_forms {
     };
 }
 
+mod admin;
 mod backends;
 mod bodies;
 mod commands;
+mod endurance;
+mod explain;
 mod limits;
 mod reload;
 mod requests;

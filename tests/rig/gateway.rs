@@ -4,9 +4,11 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::curl::Curl;
 use crate::log::Log;
-use crate::program::{ended_within, program};
+use crate::program::{Finished, ended_within, program, sekisho};
 use crate::s_client::SClient;
 
 /// `sekisho run`, as a process of its own. Dropping it stops it as an operator would, and the exit code must be 0.
@@ -16,12 +18,13 @@ pub struct Gateway {
     log: Log,
     https: u16,
     http: u16,
+    admin: u16,
 }
 
 impl Gateway {
     /// Starts it and waits until it says that it is serving.
     #[track_caller]
-    pub(crate) fn start(bootstrap: &Path, https: u16, http: u16) -> Self {
+    pub(crate) fn start(bootstrap: &Path, https: u16, http: u16, admin: u16) -> Self {
         let mut child = Command::new(program())
             .args(["run".as_ref(), "--config".as_ref(), bootstrap.as_os_str()])
             .stdin(Stdio::null())
@@ -30,7 +33,7 @@ impl Gateway {
             .spawn()
             .expect("the gateway can be started");
         let log = Log::of(child.stderr.take().expect("it is a pipe"));
-        let gateway = Self { child, log, https, http };
+        let gateway = Self { child, log, https, http, admin };
         gateway.log.wait(|line| line.is("serving"));
         gateway
     }
@@ -73,6 +76,42 @@ impl Gateway {
         self.http
     }
 
+    /// The port of the admin endpoint.
+    #[must_use]
+    pub fn admin(&self) -> u16 {
+        self.admin
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A page of the admin endpoint, whatever its status.
+    #[must_use]
+    pub fn page(&self, path: &str) -> Page {
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let asked = Finished::of(Command::new("curl").args(["-sS", "-m", "20", "-w", "\n%{http_code}", &url])).exits(0);
+        let text = asked.text();
+        let (body, status) = text.rsplit_once('\n').expect("curl writes the status last");
+        Page { status: status.parse().expect("a number"), body: body.to_owned() }
+    }
+
+    /// `sekisho status --format json`
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let asked = sekisho(["status", "--format=json", "--admin", &format!("127.0.0.1:{}", self.admin)]);
+        serde_json::from_slice(&asked.stdout).unwrap_or_else(|e| panic!("{e}\n{asked}"))
+    }
+
+    /// `sekisho explain --admin=…`
+    #[must_use]
+    pub fn explain(&self, arguments: &[&str]) -> Finished {
+        let admin = format!("--admin=127.0.0.1:{}", self.admin);
+        sekisho([&["explain", &admin], arguments].concat())
+    }
+
     /// Sends a signal: `HUP`, `TERM`, `INT`.
     pub fn signal(&self, name: &str) {
         let kill = r#"kill -s "$1" "$2""#;
@@ -84,6 +123,15 @@ impl Gateway {
     pub fn ended(&mut self, patience: Duration) -> Option<ExitStatus> {
         ended_within(&mut self.child, patience)
     }
+}
+
+/// What the admin endpoint answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
 }
 
 impl Drop for Gateway {

@@ -22,7 +22,7 @@ mod site;
 pub use backends::{Backend, httpbin};
 pub use certificates::{Certificates, Pair, Set};
 pub use curl::{Answer, Curl, Http};
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Page};
 pub use log::{Line, Log};
 pub use objects::{Form, Match, Route, Server, endpoints, endpoints_in_state, service};
 pub use ports::free_port;

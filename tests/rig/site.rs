@@ -135,7 +135,16 @@ impl Site {
     #[track_caller]
     #[must_use]
     pub fn run(&self) -> Gateway {
-        Gateway::start(&self.bootstrap(), self.https, self.http)
+        Gateway::start(&self.bootstrap(), self.https, self.http, self.admin)
+    }
+
+    /// `sekisho explain`, from the files.
+    #[track_caller]
+    #[must_use]
+    pub fn explain(&self, arguments: &[&str]) -> Finished {
+        let bootstrap = self.bootstrap();
+        let config = ["explain".as_ref(), "--config".as_ref(), bootstrap.as_os_str()];
+        sekisho(config.into_iter().chain(arguments.iter().map(AsRef::as_ref)))
     }
 
     /// `sekisho check`

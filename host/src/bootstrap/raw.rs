@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Bootstrap, Gateway, Limits, Plugin, PluginCode, PluginLimits, Tls, Trust, duration};
+use super::{Bootstrap, DEFAULT_ADMIN, Gateway, Limits, Plugin, PluginCode, PluginLimits, Tls, Trust, duration};
 
 /// More threads than any machine has cores are a slip.
 const MOST_WORKERS: usize = 1024;
@@ -172,6 +172,10 @@ impl Raw {
         }
         let limits = self.limits.check(&mut problems);
         let tls = self.tls.check(directory, &mut problems);
+        let admin = self.admin.address.unwrap_or(DEFAULT_ADMIN);
+        if !admin.ip().is_loopback() {
+            problems.push(format!("admin.address: {admin} must be of the loopback interface, such as 127.0.0.1:15000"));
+        }
         let defaults = Gateway::default();
         if !problems.is_empty() {
             return Err(problems);
@@ -190,7 +194,7 @@ impl Raw {
                 class_name: self.gateway.class_name.unwrap_or(defaults.class_name),
                 controller_name: self.gateway.controller_name.unwrap_or(defaults.controller_name),
             },
-            admin: self.admin.address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 15_000))),
+            admin,
             limits,
             trust: Trust { proxies: self.trust.proxies },
             tls,

@@ -9,8 +9,9 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Config, Log};
+use crate::admin;
 use crate::bootstrap::Bootstrap;
-use crate::control::{self, Event};
+use crate::control::{self, Control, Event};
 use crate::telemetry;
 
 /// What `run` is told.
@@ -34,7 +35,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 pub(super) fn serve(bootstrap: Bootstrap) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel();
     listen_to_signals(sender.clone(), bootstrap.limits.drain_timeout + GRACE)?;
-    control::run(bootstrap, sender, &events)
+    let admin = bootstrap.admin;
+    let control = Control::start(bootstrap, sender)?;
+    admin::start(admin, control.board())?;
+    control::run(control, &events);
+    Ok(())
 }
 
 /// After the drain's own time, when control or a worker does not come to its end.

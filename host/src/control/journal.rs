@@ -31,12 +31,12 @@ impl Journal {
         self.findings = now;
     }
 
-    pub(super) fn statuses(&mut self, plugin: usize, statuses: Vec<Status>) {
+    pub(super) fn statuses(&mut self, plugin: usize, statuses: &[Status]) {
         if self.statuses.len() <= plugin {
             self.statuses.resize_with(plugin + 1, Vec::new);
         }
         let now: Vec<(String, String)> = statuses
-            .into_iter()
+            .iter()
             .map(|status| (status.object.to_string(), conditions(&status.status).join(" ")))
             .filter(|(_, conditions)| !conditions.is_empty())
             .collect();
@@ -57,7 +57,8 @@ fn write(finding: &Finding) {
 }
 
 /// All conditions in a status, wherever its API puts them, as `place type=status(reason)`.
-fn conditions(status: &Value) -> Vec<String> {
+#[must_use]
+pub fn conditions(status: &Value) -> Vec<String> {
     fn walk(value: &Value, place: &str, found: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {

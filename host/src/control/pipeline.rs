@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::assemble::{self, Claim, Placed};
+use super::board::{PluginCard, SecretCard};
 use super::dns::{Answer, Resolver};
 use super::endpoints::EndpointIndex;
-use super::plugins::{Code, Dialect, refresh_secrets};
+use super::plugins::{Code, Dialect, refresh_secrets, secrets_card};
 use super::vault::{Material, Resolved, Vault};
 use crate::bootstrap::Bootstrap;
-use crate::finding::{Finding, Severity, Subject};
+use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Listener, Part, Socket};
 use crate::model::{self, Endpoints, FixedEndpoint, Locator, Origin, Protocol, Role, Source, TlsVersions, WhenDeleted};
 use crate::object::ObjectKey;
-use crate::plugin::{Engine, Failure, Outcome, Router, SecretsPlugin, Status};
+use crate::plugin::{Engine, Failure, ListenerState, Outcome, Router, SecretsPlugin, Status};
 use crate::snapshot::Snapshot;
 use crate::source::directory::Directory;
 use crate::tls::client_auth::TrustLint;
@@ -52,7 +53,9 @@ pub struct Build {
     /// When to build again although nothing changed.
     pub wake: Option<Instant>,
     /// Where each object was read.
-    pub places: HashMap<ObjectKey, Arc<str>>,
+    pub places: Places,
+    /// Every secret that a translation refers to.
+    pub secrets: Vec<SecretCard>,
     placements: Vec<Placement>,
 }
 
@@ -139,6 +142,7 @@ impl Pipeline {
         self.vault.begin();
         self.tls.begin();
         let mut claims = Vec::new();
+        let mut cards = Vec::new();
         let mut outcomes = Vec::new();
         let default_tls = self.default_tls(&snapshot, now, &mut findings);
         let secrets: Vec<_> = self.secrets.iter().filter_map(|code| code.plugin.clone()).collect();
@@ -154,6 +158,7 @@ impl Pipeline {
                 .iter()
                 .map(|source| self.vault.resolve(source, &snapshot, &secrets, allowed, now, &mut findings))
                 .collect();
+            cards.extend(sources.iter().zip(&translation.sources).map(|(resolved, source)| resolved.card(source)));
             for (number, said) in (0_u32..).zip(&translation.listeners) {
                 let name: Arc<str> = format!("{}/{}", dialect.code.config.name, said.name).into();
                 let v1_clients = self.bootstrap.tls.v1_client_certificates;
@@ -173,6 +178,9 @@ impl Pipeline {
                     name,
                     plugin,
                     number,
+                    origin: said.origin.clone(),
+                    port: said.port,
+                    secrets: secrets_of(said, &translation.sources),
                     hosts: said.hosts.clone(),
                     misdirected: said.misdirected,
                     inputs: said.inputs.clone(),
@@ -219,7 +227,7 @@ impl Pipeline {
         findings.dedup();
         let places = snapshot.objects.values().map(|object| (object.key.clone(), Arc::clone(&object.place))).collect();
         let sockets = sockets.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect();
-        Build { sockets, parts, outcomes, findings, wake, places, placements }
+        Build { sockets, parts, outcomes, findings, wake, places, secrets: cards, placements }
     }
 
     /// Most often a slip in a selector or a class.
@@ -364,6 +372,13 @@ impl Pipeline {
         Some(good.new_router().map(|router| (good.table, router)))
     }
 
+    /// Every plugin of the bootstrap file.
+    #[must_use]
+    pub fn plugin_cards(&self) -> Vec<PluginCard> {
+        let dialects = self.dialects.iter().map(Dialect::card);
+        dialects.chain(self.secrets.iter().map(secrets_card)).collect()
+    }
+
     /// The statuses of a plugin's objects.
     ///
     /// # Errors
@@ -377,6 +392,16 @@ impl Pipeline {
 }
 
 impl Build {
+    /// Every listener and what became of it, once [`Build::drop_unbound`] has told.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<(Arc<Listener>, ListenerState)> {
+        let of_plugin = |(placement, outcome): (&Placement, &Outcome)| {
+            let listeners = placement.listeners.iter().map(|(listener, _, _)| Arc::clone(listener));
+            listeners.zip(outcome.listeners.iter().cloned()).collect::<Vec<_>>()
+        };
+        self.placements.iter().zip(&self.outcomes).flat_map(of_plugin).collect()
+    }
+
     /// Takes out the sockets that could not be bound, and completes the outcomes.
     pub fn drop_unbound(&mut self, unbound: &BTreeMap<SocketAddr, String>) {
         for (address, why) in unbound {
@@ -421,6 +446,19 @@ impl Build {
 
 fn source(bootstrap: &Bootstrap) -> Directory {
     Directory::new(bootstrap.resources.clone(), bootstrap.gateway.clone(), bootstrap.limits.resource_bytes)
+}
+
+/// The objects that a listener's secrets may be in.
+fn secrets_of(said: &model::Listener, sources: &[Source]) -> Vec<ObjectKey> {
+    let Protocol::Https(termination) = &said.protocol else { return Vec::new() };
+    let trust = termination.client.iter().flat_map(|client| &client.trust);
+    let candidates = termination.credentials.iter().chain(trust).flat_map(|source| &sources[*source].candidates);
+    let objects = candidates.filter_map(|locator| match locator {
+        Locator::Object(key) => Some(key.clone()),
+        Locator::Files(files) => Some(ObjectKey::core("Files", "", &files.first()?.1)),
+        Locator::SystemRoots => None,
+    });
+    objects.collect()
 }
 
 fn listener_tls(
@@ -564,8 +602,7 @@ fn carry_over(
             _ => Arc::new(Endpoint::new(*address, *weight)),
         })
         .collect();
-    let name = said.name.as_str().into();
-    Arc::new(Cluster::new(name, endpoints, said.protocol, said.balance, connect_timeout, said.refused.clone()))
+    Arc::new(Cluster::new(said, endpoints, connect_timeout))
 }
 
 /// Objects that nobody reads are most often a slip in `apiVersion` or `kind`.

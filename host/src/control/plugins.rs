@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::board::{LoadedCode, PluginCard, PluginKind};
 use crate::bootstrap::{self, PluginCode};
 use crate::finding::{Finding, Severity, Subject};
 use crate::model::Translation;
@@ -87,6 +88,28 @@ impl<P> Code<P> {
     pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {
         self.finding.clone().into_iter()
     }
+}
+
+impl<P> Code<P> {
+    fn card(&self, kind: PluginKind, loaded: Option<LoadedCode>, problem: Option<&Finding>) -> PluginCard {
+        let path = match &self.config.code {
+            PluginCode::Builtin(name) => format!("builtin:{name}"),
+            PluginCode::File(path) => path.display().to_string(),
+        };
+        let problem = self.finding.as_ref().or(problem).map(|finding| finding.message.clone());
+        PluginCard { name: self.config.name.clone(), kind, path, loaded, problem }
+    }
+}
+
+/// What the admin endpoint tells of a secrets plugin.
+pub(super) fn secrets_card(code: &Code<SecretsPlugin>) -> PluginCard {
+    let loaded = code.plugin.as_ref().map(|plugin| LoadedCode {
+        sha256: plugin.sha256.clone(),
+        interface: plugin.interface.clone(),
+        dialect: None,
+        calls: Arc::clone(&plugin.calls),
+    });
+    code.card(PluginKind::Secrets, loaded, None)
 }
 
 /// A route plugin with its last good translation.
@@ -182,6 +205,18 @@ impl Dialect {
         self.findings = findings;
         let config = self.code.config.config.clone();
         self.inputs = Some(Inputs { plugin, environment: gateway.clone(), config, objects });
+    }
+
+    /// What the admin endpoint tells of it.
+    pub(super) fn card(&self) -> PluginCard {
+        let loaded = self.code.plugin.as_ref().map(|plugin| LoadedCode {
+            sha256: plugin.sha256.clone(),
+            interface: plugin.interface.clone(),
+            dialect: Some(plugin.dialect.clone()),
+            calls: Arc::clone(&plugin.calls),
+        });
+        let of_plugin = |finding: &&Finding| matches!(finding.subject, Subject::Plugin(_));
+        self.code.card(PluginKind::Routes, loaded, self.findings.iter().find(of_plugin))
     }
 
     pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {

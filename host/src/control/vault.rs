@@ -12,6 +12,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::board::{SecretCard, SecretState};
 use crate::finding::{Finding, Severity};
 use crate::model::{Locator, Origin, Role, Source, WhenDeleted};
 use crate::object::{Object, ObjectKey};
@@ -85,6 +86,39 @@ struct Content {
 enum Bytes {
     Secret(Result<SecretBytes, Problem>),
     SystemRoots,
+}
+
+impl Resolved {
+    /// What the admin endpoint tells of it.
+    pub(super) fn card(&self, source: &Source) -> SecretCard {
+        let (state, why) = match &self.state {
+            SourceState::Ready => (SecretState::Ready, None),
+            SourceState::Stale(why) => (SecretState::Stale, Some(why.clone())),
+            SourceState::Missing(_) => (SecretState::Missing, Some("it does not exist".to_owned())),
+            SourceState::Unusable(why) => (SecretState::Unusable, Some(why.clone())),
+        };
+        let used = match &self.material {
+            Some(Material::Credential(credential)) => Some(&credential.source),
+            Some(Material::Trust(trust)) => Some(&trust.source),
+            None => None,
+        };
+        let wanted = || match source.candidates.first() {
+            Some(Locator::Object(key)) => key.clone(),
+            Some(Locator::Files(files)) => ObjectKey::core("Files", "", files.first().map_or("", |(_, path)| path)),
+            Some(Locator::SystemRoots) | None => ObjectKey::core("SystemRoots", "", ""),
+        };
+        let summary = match &self.material {
+            Some(Material::Credential(credential)) => Some(credential.credential.summary.clone()),
+            _ => None,
+        };
+        let authorities = match &self.material {
+            Some(Material::Trust(trust)) => Some((trust.anchors.len(), trust.crls.len())),
+            _ => None,
+        };
+        let Origin { object, field } = &source.origin;
+        let source = used.cloned().unwrap_or_else(wanted);
+        SecretCard { origin: format!("{object} {field}"), source, state, why, summary, authorities }
+    }
 }
 
 impl Vault {
@@ -410,12 +444,17 @@ fn credential_found(credential: Credential, content: &Content) -> Found {
             (severity, code, lint.to_string(), remedy.to_owned())
         })
         .collect();
-    let material = Material::Credential(Arc::new(CredentialMaterial { credential, digest: content.digest }));
+    let material = Material::Credential(Arc::new(CredentialMaterial {
+        credential,
+        source: content.subject.clone(),
+        digest: content.digest,
+    }));
     Found { material, subject: content.subject.clone(), notes }
 }
 
 fn trust_found(authorities: Vec<Vec<u8>>, crls: Vec<Vec<u8>>, content: &Content) -> Found {
     let material = Material::Trust(Arc::new(TrustMaterial {
+        source: content.subject.clone(),
         anchors: authorities.into_iter().map(CertificateDer::from).collect(),
         crls: crls.into_iter().map(CertificateRevocationListDer::from).collect(),
     }));
@@ -432,7 +471,8 @@ fn system_roots(role: Role, subject: &ObjectKey) -> Result<Found, Problem> {
     if roots.certs.is_empty() {
         return Err(problem("this system has no certificate authorities"));
     }
-    let material = Material::Trust(Arc::new(TrustMaterial { anchors: roots.certs, crls: Vec::new() }));
+    let material =
+        Material::Trust(Arc::new(TrustMaterial { source: subject.clone(), anchors: roots.certs, crls: Vec::new() }));
     Ok(Found { material, subject: subject.clone(), notes: Vec::new() })
 }
 

@@ -4,13 +4,15 @@ use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, Version};
 use tokio::time::Instant;
 
 use super::body::BodyWatch;
 use super::respond::Reason;
-use crate::worker::InFlight;
+use crate::tally::Ended;
+use crate::worker::{InFlight, Worker};
 
 /// What is known of a request so far. Dropping it writes the line.
 pub(super) struct Entry {
@@ -33,6 +35,11 @@ pub(super) struct Entry {
     pub(super) sent: u64,
     pub(super) end: End,
     pub(super) in_flight: InFlight,
+    pub(super) worker: Rc<Worker>,
+    /// For an endpoint, until the head of its answer.
+    pub(super) waited: Duration,
+    /// Spent on the heads of request and answer, without waiting for an endpoint.
+    pub(super) own: Duration,
 }
 
 /// How a response ended.
@@ -72,6 +79,16 @@ impl Drop for Entry {
             (None, End::Broken) => "response-broken",
             (None, End::ClientGone) => "client-gone",
         };
+        let total = self.started.elapsed();
+        self.worker.tally().request(Ended {
+            listener: self.listener.as_ref(),
+            route: self.route.as_ref(),
+            cluster: self.cluster.as_ref(),
+            code: self.status,
+            reason,
+            total,
+            own: self.own,
+        });
         tracing::info!(
             target: "access",
             method = self.method.as_str(),
@@ -88,7 +105,7 @@ impl Drop for Entry {
             sni = self.sni.as_deref(),
             client = self.client.to_string(),
             request_id = self.request_id.as_str(),
-            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX),
             bytes_received = self.body.bytes(),
             bytes_sent = self.sent,
         );

@@ -3,8 +3,9 @@
 
 use std::net::IpAddr;
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 
+use super::inputs::header_value;
 use crate::bootstrap::Trust;
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -39,6 +40,36 @@ const GATEWAY_SAYS: [&str; 6] = [
     "ssl-client*",
     "client-cert*",
 ];
+
+/// The connection that a request came on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hop {
+    /// The other end of the connection.
+    pub(crate) peer: IpAddr,
+    /// Whether it speaks TLS.
+    pub(crate) secure: bool,
+    /// Whether it is a proxy whose word counts.
+    pub(crate) trusted: bool,
+}
+
+/// What the peer may not say goes before anybody reads it: router and endpoint see the same headers (decision 13).
+pub(crate) fn clean(headers: &mut HeaderMap, hop: Hop, request_id: &str) {
+    // The gateway answers `100-continue` itself, as soon as it reads the body.
+    headers.remove(EXPECT);
+    remove_hop_by_hop(headers, true);
+    remove_claims(headers, hop.trusted);
+    add_claims(headers, hop.peer, hop.secure, request_id);
+    join_cookies(headers);
+}
+
+/// RFC 9113 §8.2.3: crumbs of an HTTP/2 client are one line again for others.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some()
+        && let Some(joined) = header_value(headers, &COOKIE).and_then(|value| HeaderValue::from_bytes(&value).ok())
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
 
 /// Removes what concerns only the connection that a message came on (RFC 9110 §7.6.1), named or nominated.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, keep_trailers: bool) {

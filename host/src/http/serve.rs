@@ -1,12 +1,11 @@
 //! One request, from its head to its response.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, LOCATION, TE};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -15,18 +14,17 @@ use tokio::time::{Instant, timeout_at};
 use super::access_log::{End, Entry};
 use super::apply::{Facts, location, rewritten};
 use super::body::{BodyLimit, BodyWatch, RequestBody, ResponseBody};
+use super::forwarded::clean;
 use super::head::{Head, is_normal};
+use super::inputs::{gather, too_long};
 use super::respond::{Reason, grpc_response, is_grpc};
 use super::target::{Misdirection, choose};
 use super::{apply, forwarded};
 use crate::generation::Listener;
-use crate::model::{Action, Destination, Forward, Input, Response as OwnResponse, Route, UpstreamProtocol};
+use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, UpstreamProtocol};
 use crate::plugin;
 use crate::upstream::{self, Cluster, SendError, UpstreamBody};
 use crate::worker::{Connection, RouteError};
-
-/// Longest value that a route is chosen by, in bytes: a plugin's time is bounded, and what it looks at is too.
-const MOST_INPUT: usize = 8 << 10;
 
 /// What a request is answered with, before its body is joined with its log entry.
 enum Answer {
@@ -64,6 +62,7 @@ pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Re
         entry.detail = refusal.detail;
         Answer::Own(refusal.reason.response(grpc))
     });
+    entry.own = entry.started.elapsed().saturating_sub(entry.waited);
     let mut response = match answer {
         Answer::Own(response) => {
             entry.status = response.status().as_u16();
@@ -83,7 +82,7 @@ pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Re
 }
 
 fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
-    let trusted = connection.is_trusted();
+    let trusted = connection.hop().trusted;
     let given = parts.headers.get(forwarded::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|_| trusted);
     Entry {
         started: Instant::now(),
@@ -105,6 +104,9 @@ fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
         sent: 0,
         end: End::ClientGone,
         in_flight: connection.begin(),
+        worker: Rc::clone(&connection.worker),
+        waited: Duration::ZERO,
+        own: Duration::ZERO,
     }
 }
 
@@ -121,7 +123,7 @@ async fn exchange(
     entry.authority.clone_from(&head.authority);
     // Without the query, which may hold what no log should.
     entry.path.clone_from(&head.path);
-    clean(connection, &mut parts.headers, &entry.request_id);
+    clean(&mut parts.headers, connection.hop(), &entry.request_id);
     let (route, target) = decide(connection, &parts, &head, entry)?;
     let facts_id = entry.request_id.clone();
     let sni = connection.sni();
@@ -158,16 +160,6 @@ async fn exchange(
             }
         }
     }
-}
-
-/// What the peer may not say goes before anybody reads it: router and endpoint see the same headers (decision 13).
-fn clean(connection: &Connection, headers: &mut HeaderMap, request_id: &str) {
-    // The gateway answers `100-continue` itself, as soon as it reads the body.
-    headers.remove(EXPECT);
-    forwarded::remove_hop_by_hop(headers, true);
-    forwarded::remove_claims(headers, connection.is_trusted());
-    forwarded::add_claims(headers, connection.peer.ip(), connection.is_secure(), request_id);
-    join_cookies(headers);
 }
 
 /// The route and, when it forwards, the target and its cluster. The generation is let go of with the return.
@@ -213,21 +205,10 @@ fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry
 
 /// Asks the plugin.
 fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head) -> Result<Option<u32>, Refusal> {
-    let gathered: Vec<Option<Cow<'_, [u8]>>> = listener
-        .inputs
-        .iter()
-        .map(|input| match input {
-            Input::Method => Some(Cow::Borrowed(parts.method.as_str().as_bytes())),
-            Input::Scheme => Some(Cow::Borrowed(scheme(connection, &parts.headers))),
-            Input::Authority => Some(Cow::Borrowed(head.authority.as_bytes())),
-            Input::Query => head.query.as_ref().map(|query| Cow::Borrowed(query.as_bytes())),
-            Input::SourceIp => Some(Cow::Owned(connection.peer.ip().to_string().into_bytes())),
-            Input::Header(name) => header_value(&parts.headers, name),
-        })
-        .collect();
+    let gathered = gather(&listener.inputs, parts, head, connection.hop());
     let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
-    if let Some(long) = inputs.iter().flatten().find(|input| input.len() > MOST_INPUT) {
-        let detail = format!("{} bytes in a header that routes are chosen by", long.len());
+    if let Some(long) = too_long(&inputs) {
+        let detail = format!("{long} bytes in a header that routes are chosen by");
         return Err(Refusal::because(Reason::HeadersTooLarge, detail));
     }
     let asked = plugin::Head { listener: listener.number, host: &head.host, path: &head.path, inputs: &inputs };
@@ -235,30 +216,6 @@ fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head)
         RouteError::Failed(failure) => Refusal::because(Reason::PluginFailed, failure.to_string()),
         RouteError::Unavailable(why) => Refusal::because(Reason::PluginFailed, why),
     })
-}
-
-/// How the client reached us, or the proxy in front of us: what nobody trusted said is gone by now.
-fn scheme(connection: &Connection, headers: &HeaderMap) -> &'static [u8] {
-    match headers.get(forwarded::FORWARDED_PROTO).map(HeaderValue::as_bytes) {
-        Some(b"https") => b"https",
-        Some(b"http") => b"http",
-        _ if connection.is_secure() => b"https",
-        _ => b"http",
-    }
-}
-
-/// Several lines of one header are one value (RFC 9110 §5.2; cookies: RFC 9113 §8.2.3).
-fn header_value<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Option<Cow<'h, [u8]>> {
-    let mut lines = headers.get_all(name).iter();
-    let first = lines.next()?;
-    let mut value = Cow::Borrowed(first.as_bytes());
-    let separator: &[u8] = if *name == COOKIE { b"; " } else { b"," };
-    for line in lines {
-        let joined = value.to_mut();
-        joined.extend_from_slice(separator);
-        joined.extend_from_slice(line.as_bytes());
-    }
-    Some(value)
 }
 
 /// A target by weight.
@@ -328,10 +285,11 @@ async fn send(
     let stall = forward.idle_timeout.unwrap_or(limits.body_timeout);
     let progress = Rc::clone(&entry.in_flight.progress);
     let (body, watch) =
-        RequestBody::new(body, route.max_request_body, stall, connection.is_trusted(), Rc::clone(&progress));
+        RequestBody::new(body, route.max_request_body, stall, connection.hop().trusted, Rc::clone(&progress));
     entry.body = watch.clone();
     let request = Request::from_parts(parts, body);
     let deadline = forward.timeout.map(|timeout| entry.started + timeout);
+    let asked = Instant::now();
     let sending = upstream::send(&connection.worker.pool, cluster, forward.retry, client, request);
     if let Some(deadline) = deadline {
         progress.must_end(deadline);
@@ -343,9 +301,13 @@ async fn send(
         match timeout_at(until, sending.as_mut()).await {
             Ok(sent) => break sent,
             Err(_) if deadline.is_none() && progress.last() + limits.response_timeout > until => {}
-            Err(_) => return Err(Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string())),
+            Err(_) => {
+                entry.waited = asked.elapsed();
+                return Err(Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string()));
+            }
         }
     };
+    entry.waited = asked.elapsed();
     progress.moved();
     let exchange = sent.map_err(|error| {
         entry.endpoint = error.endpoint();
@@ -389,15 +351,6 @@ fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Re
     };
     headers.insert(HOST, host);
     Ok(())
-}
-
-/// RFC 9113 §8.2.3: crumbs of an HTTP/2 client are one line again for others.
-fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_some()
-        && let Some(joined) = header_value(headers, &COOKIE).and_then(|value| HeaderValue::from_bytes(&value).ok())
-    {
-        headers.insert(COOKIE, joined);
-    }
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

@@ -165,6 +165,13 @@ fn check(engine: &Engine, component: &Component, exports: &[&'static str]) -> Re
     Ok(())
 }
 
+/// Version of the package that a component was built against, by what it exports.
+pub(super) fn interface(engine: &Engine, component: &Component) -> String {
+    let ty = component.component_type();
+    let version = |(name, _): (&str, _)| Some(name.strip_prefix(PACKAGE)?.split_once('@')?.1.to_owned());
+    ty.exports(&engine.inner).find_map(version).unwrap_or_default()
+}
+
 /// Below 1.0 the minor version is the one that must be equal.
 fn is_served(version: &str) -> bool {
     let series = |version: &str| version.rsplit_once('.').map(|(series, _)| series.to_owned());

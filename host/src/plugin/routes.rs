@@ -12,7 +12,7 @@ use super::bindings::routes::exports::sekisho::gateway::translator;
 use super::bindings::routes::sekisho::gateway::types;
 use super::bindings::{request as request_world, routes as world};
 use super::store::{self, HostState, PluginLog};
-use super::{Engine, Failure, LoadError, convert, load};
+use super::{Calls, Engine, Failure, LoadError, convert, load};
 use crate::bootstrap::{Gateway, PluginLimits};
 use crate::finding::Finding;
 use crate::model::Translation;
@@ -33,6 +33,10 @@ pub struct RoutesPlugin {
     pub dialect: String,
     /// Group, kind and versions of the objects it is given.
     pub reads: Vec<(String, String, Vec<String>)>,
+    /// Version of the WIT package that it was built against.
+    pub interface: String,
+    /// What is counted of its calls off the request path.
+    pub calls: Arc<Calls>,
     engine: Engine,
     pre: InstancePre<HostState>,
     log: Arc<PluginLog>,
@@ -51,6 +55,7 @@ pub struct Environment {
 /// The instance that made a translation; it renders its objects' statuses.
 pub struct Reporter {
     plugin: Arc<str>,
+    calls: Arc<Calls>,
     budget: Duration,
     store: Store<HostState>,
     guest: translator::Guest,
@@ -162,8 +167,18 @@ impl RoutesPlugin {
             .and_then(|()| linker.instantiate_pre(&component))
             .map_err(|e| LoadError::NotCompilable(format!("{e:#}")))?;
         let log = PluginLog::new(Arc::clone(&name));
-        let mut plugin =
-            Self { name, sha256, dialect: String::new(), reads: Vec::new(), engine: engine.clone(), pre, log, limits };
+        let mut plugin = Self {
+            name,
+            sha256,
+            dialect: String::new(),
+            reads: Vec::new(),
+            interface: load::interface(engine, &component),
+            calls: Calls::new(),
+            engine: engine.clone(),
+            pre,
+            log,
+            limits,
+        };
         let (mut store, routes) = plugin.instantiate("describe")?;
         let description = routes
             .sekisho_gateway_translator()
@@ -218,16 +233,18 @@ impl RoutesPlugin {
             })
             .collect();
         let guest = routes.sekisho_gateway_translator().clone();
-        let translated = guest
-            .call_translate(&mut store, &environment, &objects)
-            .map_err(|e| Failure::new(&self.name, "translate", &e))?;
+        let translated = self.calls.count("translate", || {
+            let translated = guest.call_translate(&mut store, &environment, &objects);
+            translated.map_err(|e| Failure::new(&self.name, "translate", &e))
+        })?;
         let translation = match translated {
             Ok(translation) => convert::translation(translation).map_err(TranslateError::Invalid)?,
             Err(findings) => {
                 return Err(TranslateError::Refused(findings.into_iter().map(convert::finding).collect()));
             }
         };
-        let reporter = Reporter { plugin: Arc::clone(&self.name), budget: self.limits.translate, store, guest };
+        let (plugin, calls) = (Arc::clone(&self.name), Arc::clone(&self.calls));
+        let reporter = Reporter { plugin, calls, budget: self.limits.translate, store, guest };
         Ok((translation, reporter))
     }
 
@@ -236,6 +253,10 @@ impl RoutesPlugin {
     /// # Errors
     /// When the plugin fails or does not take its own table.
     pub fn router(&self, table: &[u8]) -> Result<Router, Failure> {
+        self.calls.count("load", || self.new_router(table))
+    }
+
+    fn new_router(&self, table: &[u8]) -> Result<Router, Failure> {
         let mut store = store::new(&self.engine, &self.log, self.limits.memory);
         store::arm(&mut store, self.limits.translate, TRANSLATION_BYTES);
         let failure = |e: &wasmtime::Error| Failure::new(&self.name, "load", e);
@@ -291,10 +312,11 @@ impl Reporter {
     /// When the plugin fails.
     pub fn report(&mut self, outcome: &Outcome) -> Result<Vec<Status>, Failure> {
         store::arm(&mut self.store, self.budget, TRANSLATION_BYTES);
-        let statuses = self
-            .guest
-            .call_report(&mut self.store, &convert::outcome(outcome))
-            .map_err(|e| Failure::new(&self.plugin, "report", &e))?;
+        let outcome = convert::outcome(outcome);
+        let statuses = self.calls.count("report", || {
+            let reported = self.guest.call_report(&mut self.store, &outcome);
+            reported.map_err(|e| Failure::new(&self.plugin, "report", &e))
+        })?;
         statuses
             .into_iter()
             .map(|status| {
@@ -312,6 +334,18 @@ impl Reporter {
 }
 
 impl Router {
+    /// Its plugin's bootstrap name.
+    #[must_use]
+    pub fn plugin(&self) -> &Arc<str> {
+        &self.plugin
+    }
+
+    /// Linear memory of the instance, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.store.data().memory()
+    }
+
     /// The route for a request; none is 404. After a failure the instance must not be used again.
     ///
     /// # Errors

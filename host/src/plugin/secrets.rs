@@ -7,7 +7,7 @@ use wasmtime::component::{InstancePre, Linker};
 use super::bindings::secrets as world;
 use super::bindings::secrets::exports::sekisho::gateway::decoder;
 use super::store::{self, HostState, PluginLog};
-use super::{Engine, Failure, LoadError, load};
+use super::{Calls, Engine, Failure, LoadError, load};
 use crate::bootstrap::PluginLimits;
 
 /// What one decode may hand over, in bytes (decision 16).
@@ -19,6 +19,10 @@ pub struct SecretsPlugin {
     pub name: Arc<str>,
     /// SHA-256 of its file.
     pub sha256: String,
+    /// Version of the WIT package that it was built against.
+    pub interface: String,
+    /// What is counted of its calls.
+    pub calls: Arc<Calls>,
     engine: Engine,
     pre: InstancePre<HostState>,
     log: Arc<PluginLog>,
@@ -119,7 +123,8 @@ impl SecretsPlugin {
             .map_err(|e| LoadError::NotCompilable(format!("{e:#}")))?;
         let name: Arc<str> = name.into();
         let log = PluginLog::new(Arc::clone(&name));
-        Ok(Self { name, sha256, engine: engine.clone(), pre, log, limits })
+        let interface = load::interface(engine, &component);
+        Ok(Self { name, sha256, interface, calls: Calls::new(), engine: engine.clone(), pre, log, limits })
     }
 
     /// A certificate chain and its key.
@@ -161,13 +166,15 @@ impl SecretsPlugin {
         call: &'static str,
         run: impl FnOnce(&decoder::Guest, &mut wasmtime::Store<HostState>) -> wasmtime::Result<T>,
     ) -> Result<T, Failure> {
-        let mut store = store::new(&self.engine, &self.log, self.limits.memory);
-        store::arm(&mut store, self.limits.decode, DECODE_BYTES);
-        self.pre
-            .instantiate(&mut store)
-            .and_then(|instance| world::Secrets::new(&mut store, &instance))
-            .and_then(|secrets| run(secrets.sekisho_gateway_decoder(), &mut store))
-            .map_err(|e| Failure::new(&self.name, call, &e))
+        self.calls.count(call, || {
+            let mut store = store::new(&self.engine, &self.log, self.limits.memory);
+            store::arm(&mut store, self.limits.decode, DECODE_BYTES);
+            self.pre
+                .instantiate(&mut store)
+                .and_then(|instance| world::Secrets::new(&mut store, &instance))
+                .and_then(|secrets| run(secrets.sekisho_gateway_decoder(), &mut store))
+                .map_err(|e| Failure::new(&self.name, call, &e))
+        })
     }
 }
 

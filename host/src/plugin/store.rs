@@ -24,6 +24,8 @@ const LOG_WINDOW: Duration = Duration::from_secs(10);
 pub(super) struct HostState {
     log: Arc<PluginLog>,
     most_memory: usize,
+    /// All that its memories have grown to.
+    memory: usize,
     budget: Duration,
     /// The thread's CPU time when the first beat of this call was seen.
     since: Option<Duration>,
@@ -51,7 +53,7 @@ impl std::error::Error for DeadlineExceeded {}
 
 /// A store for one instance.
 pub(super) fn new(engine: &Engine, log: &Arc<PluginLog>, most_memory: usize) -> Store<HostState> {
-    let state = HostState { log: Arc::clone(log), most_memory, budget: Duration::ZERO, since: None };
+    let state = HostState { log: Arc::clone(log), most_memory, memory: 0, budget: Duration::ZERO, since: None };
     let mut store = Store::new(&engine.inner, state);
     store.limiter(|state| state);
     // The clock beats in wall time, but what counts is the time that this thread ran: a worker that the kernel sets
@@ -83,9 +85,22 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+impl HostState {
+    /// Linear memory of the instance, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
+}
+
 impl ResourceLimiter for HostState {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= self.most_memory)
+    /// All memories of the instance share one cap.
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let memory = self.memory.saturating_add(desired.saturating_sub(current));
+        let admitted = memory <= self.most_memory;
+        if admitted {
+            self.memory = memory;
+        }
+        Ok(admitted)
     }
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {

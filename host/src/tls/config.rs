@@ -12,20 +12,26 @@ use sha2::{Digest, Sha256};
 
 use super::client_auth::{self, ClientVerifier, TrustLint, Verdict};
 use super::credential::{CertificateResolver, Credential};
+use super::x509::Summary;
 use crate::model::{self, TlsVersions};
+use crate::object::ObjectKey;
 
 /// A certificate chain with its key, ready to be shown.
 #[derive(Debug)]
 pub struct CredentialMaterial {
     /// What is shown.
     pub credential: Credential,
-    /// Of the object that it came from.
+    /// The object that it came from.
+    pub source: ObjectKey,
+    /// Of that object's content.
     pub digest: [u8; 32],
 }
 
 /// Authorities and revocation lists.
 #[derive(Debug)]
 pub struct TrustMaterial {
+    /// The object that they came from.
+    pub source: ObjectKey,
     /// The authorities.
     pub anchors: Vec<CertificateDer<'static>>,
     /// Revocation lists.
@@ -39,8 +45,28 @@ pub struct TlsListener {
     pub config: Result<Arc<ServerConfig>, String>,
     /// How clients are verified.
     pub verification: Option<Verification>,
-    /// The names in each certificate that may be shown.
-    names: Vec<Vec<String>>,
+    /// The certificates that may be shown.
+    pub shown: Vec<Shown>,
+}
+
+/// A certificate that a listener shows.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The object that it came from.
+    pub source: ObjectKey,
+    /// Of the leaf.
+    pub summary: Summary,
+}
+
+impl Shown {
+    /// Whether the certificate serves for `host`.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        self.summary.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(suffix) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
+            None => name == host,
+        })
+    }
 }
 
 /// How clients are verified.
@@ -59,9 +85,11 @@ impl Verification {
     }
 
     /// Whether a client with this chain would be accepted now.
-    #[must_use]
-    pub fn accepts(&self, chain: &[CertificateDer<'static>]) -> bool {
-        self.verifier.verify(chain, UnixTime::now()).is_ok()
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn verify(&self, chain: &[CertificateDer<'static>]) -> Result<(), rustls::Error> {
+        self.verifier.verify(chain, UnixTime::now())
     }
 
     /// The digest that tells one verification from another; none is one too.
@@ -75,11 +103,7 @@ impl TlsListener {
     /// Whether every certificate that may have been shown serves for `host`.
     #[must_use]
     pub fn covers(&self, host: &str) -> bool {
-        let covered = |name: &String| match name.strip_prefix("*.") {
-            Some(suffix) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
-            None => name == host,
-        };
-        !self.names.is_empty() && self.names.iter().all(|names| names.iter().any(covered))
+        !self.shown.is_empty() && self.shown.iter().all(|shown| shown.covers(host))
     }
 }
 
@@ -133,8 +157,7 @@ impl TlsCache {
         let verification = match spec.client.map(|client| self.verification(client, spec.v1_clients)).transpose() {
             Ok(verification) => verification,
             Err(why) => {
-                let names = Vec::new();
-                return Arc::new(TlsListener { config: Err(why), verification: None, names });
+                return Arc::new(TlsListener { config: Err(why), verification: None, shown: shown(spec) });
             }
         };
         let key = digest(spec, verification.as_ref());
@@ -150,8 +173,7 @@ impl TlsCache {
         }
         let scope = (Arc::clone(spec.listener), Verification::digest(&verification));
         let config = self.tickets(scope).and_then(|tickets| server_config(spec, verification.as_ref(), tickets));
-        let names = spec.credentials.iter().map(|material| material.credential.summary.names.clone()).collect();
-        let listener = Arc::new(TlsListener { config: config.map(Arc::new), verification, names });
+        let listener = Arc::new(TlsListener { config: config.map(Arc::new), verification, shown: shown(spec) });
         self.listeners.insert(key, (Arc::clone(&listener), round));
         listener
     }
@@ -177,6 +199,14 @@ impl TlsCache {
         self.tickets.insert(scope, (Arc::clone(&tickets), self.round));
         Ok(tickets)
     }
+}
+
+fn shown(spec: &Spec<'_>) -> Vec<Shown> {
+    let one = |material: &Arc<CredentialMaterial>| Shown {
+        source: material.source.clone(),
+        summary: material.credential.summary.clone(),
+    };
+    spec.credentials.iter().map(one).collect()
 }
 
 fn verifier(

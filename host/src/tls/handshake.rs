@@ -28,6 +28,8 @@ pub struct Handshake {
     pub listener: Option<Arc<str>>,
     /// The client's certificates, leaf first.
     chain: Vec<CertificateDer<'static>>,
+    /// Whether the session was resumed.
+    pub resumed: bool,
     /// The digest of the verification that they last passed, and when.
     verified: Cell<Option<([u8; 32], Instant)>>,
 }
@@ -59,6 +61,8 @@ pub enum Refused {
     /// The handshake failed.
     #[error("handshake for SNI {} failed: {error}", sni.as_deref().unwrap_or("(none)"))]
     Failed {
+        /// Which listener it was for.
+        listener: Option<Arc<str>>,
         /// What the client asked for.
         sni: Option<String>,
         /// Why.
@@ -66,7 +70,49 @@ pub enum Refused {
     },
 }
 
+impl Refused {
+    /// The listener that was meant.
+    #[must_use]
+    pub fn listener(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::NoHello(_) | Self::UnknownName { .. } => None,
+            Self::Unable { listener, .. } => Some(listener),
+            Self::Failed { listener, .. } => listener.as_ref(),
+        }
+    }
+
+    /// A word for metrics.
+    #[must_use]
+    pub fn result(&self) -> &'static str {
+        use rustls::{CertificateError, Error};
+        let error = match self {
+            Self::NoHello(_) => return "no-hello",
+            Self::UnknownName { .. } => return "unknown-name",
+            Self::Unable { .. } => return "listener-refuses",
+            Self::Failed { error, .. } => error,
+        };
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(Error::NoCertificatesPresented) => "client-certificate-missing",
+            Some(Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
+                "client-certificate-expired"
+            }
+            Some(Error::InvalidCertificate(CertificateError::Revoked)) => "client-certificate-revoked",
+            Some(Error::InvalidCertificate(_)) => "client-certificate-refused",
+            // The client does not like what it was shown.
+            Some(Error::AlertReceived(_)) => "client-alert",
+            Some(Error::PeerIncompatible(_) | Error::NoApplicationProtocol) => "nothing-in-common",
+            Some(_) => "protocol-error",
+            None => "broken-off",
+        }
+    }
+}
+
 impl Handshake {
+    /// A handshake as it would be, for explanations.
+    pub(crate) fn assumed(sni: Option<&str>, listener: Option<Arc<str>>, chain: Vec<CertificateDer<'static>>) -> Self {
+        Self { sni: sni.map(Rc::from), listener, chain, resumed: false, verified: Cell::new(None) }
+    }
+
     /// Whether the client would be accepted today (decision 3). A chain that passed is verified again when the
     /// verification changes, and now and then, as certificates and revocation lists expire.
     #[must_use]
@@ -77,7 +123,7 @@ impl Handshake {
         if self.verified.get().is_some_and(fresh) {
             return true;
         }
-        let accepted = verification.accepts(&self.chain);
+        let accepted = verification.verify(&self.chain).is_ok();
         if accepted {
             self.verified.set(Some((verification.digest, Instant::now())));
         }
@@ -101,28 +147,18 @@ pub async fn accept(socket: &Socket, stream: TcpStream) -> Result<(TlsStream<Tcp
         }
     };
     let sni = start.client_hello().server_name().map(normalise_sni);
-    let listener = match &sni {
-        Some(name) => socket.find(name),
-        None => socket.nameless(),
-    };
+    let listener = socket.for_sni(sni.as_deref());
     let (config, name, verification) = match listener {
-        Some(listener) => {
-            let why = match (&listener.refused, &listener.tls) {
-                (Some(why), _) => Err(why.clone()),
-                (None, Some(tls)) => tls.config.clone(),
-                (None, None) => Err("it has no TLS".to_owned()),
-            };
-            match why {
-                Ok(config) => {
-                    let verification = listener.tls.as_ref().and_then(|tls| tls.verification.as_ref());
-                    (config, Some(Arc::clone(&listener.name)), verification.map(|verification| verification.digest))
-                }
-                Err(why) => {
-                    Alert::InternalError.send(&mut start.io).await;
-                    return Err(Refused::Unable { listener: Arc::clone(&listener.name), sni, why });
-                }
+        Some(listener) => match listener.tls_config() {
+            Ok(config) => {
+                let verification = listener.tls.as_ref().and_then(|tls| tls.verification.as_ref());
+                (config, Some(Arc::clone(&listener.name)), verification.map(|verification| verification.digest))
             }
-        }
+            Err(why) => {
+                Alert::InternalError.send(&mut start.io).await;
+                return Err(Refused::Unable { listener: Arc::clone(&listener.name), sni, why });
+            }
+        },
         None => match &socket.default_tls {
             Some(config) => (Arc::clone(config), None, None),
             None => {
@@ -140,17 +176,18 @@ pub async fn accept(socket: &Socket, stream: TcpStream) -> Result<(TlsStream<Tcp
             // A resumed session brings the chain along without verifying it: the first request does.
             let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
             let verified = verification.filter(|_| !resumed).map(|digest| (digest, Instant::now()));
-            Ok((stream, Handshake { sni, listener: name, chain, verified: Cell::new(verified) }))
+            Ok((stream, Handshake { sni, listener: name, chain, resumed, verified: Cell::new(verified) }))
         }
         Err((error, mut stream)) => {
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;
             drain(&mut stream).await;
-            Err(Refused::Failed { sni, error })
+            Err(Refused::Failed { listener: name, sni, error })
         }
     }
 }
 
-fn normalise_sni(name: &str) -> String {
+/// Lower case, without a trailing dot.
+pub(crate) fn normalise_sni(name: &str) -> String {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.to_ascii_lowercase()
 }

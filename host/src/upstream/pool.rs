@@ -55,6 +55,12 @@ impl Pool {
         Self { inner: Rc::new(inner) }
     }
 
+    /// How many connections are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.inner.open.get()
+    }
+
     /// A place for one more connection; none when all are taken, idle ones among them closed first.
     pub(super) fn place(&self) -> Option<Place> {
         if self.inner.open.get() >= self.inner.most_open {

@@ -189,7 +189,9 @@ async fn try_http1(
             },
         }
     }
-    let mut sender = match connect::http1(pool, address, cluster.connect_timeout).await {
+    let connected = connect::http1(pool, address, cluster.connect_timeout).await;
+    endpoint.reached(!matches!(connected, Err(ConnectError::Refused(_) | ConnectError::Timeout(_))));
+    let mut sender = match connected {
         Ok(sender) => sender,
         Err(source) => return Err(unconnected(address, source, request)),
     };
@@ -231,13 +233,17 @@ async fn try_http2(
     request = with_absolute_target(request);
     let mut sender = match pool.shared_http2(address) {
         Some(sender) => sender,
-        None => match connect::http2(pool, address, cluster.connect_timeout).await {
-            Ok(sender) => {
-                pool.share_http2(address, sender.clone());
-                sender
+        None => {
+            let connected = connect::http2(pool, address, cluster.connect_timeout).await;
+            endpoint.reached(connected.is_ok() || matches!(connected, Err(ConnectError::Exhausted)));
+            match connected {
+                Ok(sender) => {
+                    pool.share_http2(address, sender.clone());
+                    sender
+                }
+                Err(source) => return Err(unconnected(address, source, request)),
             }
-            Err(source) => return Err(unconnected(address, source, request)),
-        },
+        }
     };
     match sender.try_send_request(request).await {
         Ok(response) => {

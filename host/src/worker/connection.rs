@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::Worker;
 use super::guarded::Guarded;
 use crate::bootstrap::Limits;
-use crate::http::{LocalExecutor, is_trusted, serve};
+use crate::http::{Hop, LocalExecutor, is_trusted, serve};
 use crate::tls::{self, Handshake, Refused};
 
 /// How an HTTP/2 client in the clear begins (RFC 9113 §3.4).
@@ -198,10 +198,10 @@ impl Connection {
         self.handshake.as_ref().and_then(|handshake| handshake.sni.clone())
     }
 
-    /// Whether the peer's forwarded headers count.
+    /// What its requests came on.
     #[must_use]
-    pub fn is_trusted(&self) -> bool {
-        self.trusted
+    pub(crate) fn hop(&self) -> Hop {
+        Hop { peer: self.peer.ip(), secure: self.is_secure(), trusted: self.trusted }
     }
 
     /// No further request is served after those in flight.
@@ -254,15 +254,26 @@ async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: S
     drop(target);
     match handshake {
         Ok(Ok((stream, handshake))) => {
+            let result = if handshake.resumed { "resumed" } else { "ok" };
+            worker.tally().handshake(handshake.listener.as_ref(), result);
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             http(worker, socket, peer, limits, Some(handshake), stream, http2).await;
         }
-        // Port scans and health checks open connections and say nothing.
-        Ok(Err(refused @ Refused::NoHello(_))) => tracing::debug!(%peer, "{refused}"),
-        // What a client does wrong is not ours to warn of; a listener that cannot serve is.
-        Ok(Err(refused @ Refused::Unable { .. })) => tracing::warn!(client = %peer, "{refused}"),
-        Ok(Err(refused)) => tracing::info!(client = %peer, "{refused}"),
-        Err(_) => tracing::debug!(%peer, "no TLS handshake within limits.handshakeTimeout"),
+        Ok(Err(refused)) => {
+            worker.tally().handshake(refused.listener(), refused.result());
+            match &refused {
+                // Port scans and health checks open connections and say nothing.
+                Refused::NoHello(_) => return tracing::debug!(%peer, "{refused}"),
+                // What a client does wrong is not ours to warn of; a listener that cannot serve is.
+                Refused::Unable { .. } => tracing::warn!(client = %peer, "{refused}"),
+                Refused::UnknownName { .. } | Refused::Failed { .. } => tracing::info!(client = %peer, "{refused}"),
+            }
+            worker.tally().refused(refused.result(), format!("{refused} (client {peer})"));
+        }
+        Err(_) => {
+            worker.tally().handshake(None, "timeout");
+            tracing::debug!(%peer, "no TLS handshake within limits.handshakeTimeout");
+        }
     }
 }
 

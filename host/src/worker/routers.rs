@@ -1,9 +1,11 @@
 //! A worker's plugin instances: one that answers, one in reserve, and a breaker for those that keep failing
 //! (decision 4).
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::plugin::{Failure, Head, Router};
+use crate::tally::{Histogram, ROUTE_BOUNDS};
 
 /// Failures in [`BREAKER_WINDOW`] that open the breaker.
 const BREAKER_FAILURES: u32 = 5;
@@ -43,14 +45,70 @@ pub(super) struct Routers {
 
 #[derive(Default)]
 struct Slot {
+    plugin: Option<Arc<str>>,
+    counts: PluginCounts,
     table: u64,
     active: Option<Router>,
     spare: Option<Router>,
     breaker: Breaker,
 }
 
+/// What is counted of one plugin.
+#[derive(Clone, Debug)]
+struct PluginCounts {
+    calls: Histogram,
+    traps: u64,
+    overruns: u64,
+    unavailable: u64,
+    last_failure: Option<(SystemTime, Failure)>,
+}
+
+/// How a plugin does on one worker.
+#[derive(Clone, Debug)]
+pub struct PluginReport {
+    /// Its bootstrap name.
+    pub plugin: Arc<str>,
+    /// `route` calls.
+    pub calls: Histogram,
+    /// Calls that trapped.
+    pub traps: u64,
+    /// Calls that ran too long.
+    pub overruns: u64,
+    /// Requests for which it was not asked, because it had failed.
+    pub unavailable: u64,
+    /// Instances that have loaded its table.
+    pub instances: usize,
+    /// Their linear memory, in bytes.
+    pub memory: usize,
+    /// How long it is not to be asked yet.
+    pub breaker_open: Option<Duration>,
+    /// How often that happened.
+    pub breaker_opened: u64,
+    /// The last call that failed, and when.
+    pub last_failure: Option<(SystemTime, Failure)>,
+}
+
+impl Default for PluginCounts {
+    fn default() -> Self {
+        let calls = Histogram::new(ROUTE_BOUNDS);
+        Self { calls, traps: 0, overruns: 0, unavailable: 0, last_failure: None }
+    }
+}
+
+impl PluginCounts {
+    fn failed(&mut self, failure: &Failure) {
+        if failure.overran {
+            self.overruns += 1;
+        } else {
+            self.traps += 1;
+        }
+        self.last_failure = Some((SystemTime::now(), failure.clone()));
+    }
+}
+
 #[derive(Default)]
 struct Breaker {
+    opened: u64,
     failures: u32,
     since: Option<Instant>,
     open_until: Option<Instant>,
@@ -67,7 +125,13 @@ impl Routers {
             if self.slots.len() <= plugin {
                 self.slots.resize_with(plugin + 1, Slot::default);
             }
-            self.slots[plugin] = Slot { table, active: Some(active), spare: Some(spare), breaker: Breaker::default() };
+            let slot = &mut self.slots[plugin];
+            let name = Arc::clone(active.plugin());
+            // Counts go on from one table to the next of the same plugin.
+            let same = slot.plugin.as_ref() == Some(&name);
+            let counts = if same { std::mem::take(&mut slot.counts) } else { PluginCounts::default() };
+            let breaker = Breaker::default();
+            *slot = Slot { plugin: Some(name), counts, table, active: Some(active), spare: Some(spare), breaker };
         }
     }
 
@@ -81,20 +145,46 @@ impl Routers {
         }
     }
 
+    pub(super) fn report(&self) -> Vec<PluginReport> {
+        let report = |slot: &Slot| {
+            let instances = || slot.active.iter().chain(&slot.spare);
+            let counts = slot.counts.clone();
+            Some(PluginReport {
+                plugin: slot.plugin.clone()?,
+                calls: counts.calls,
+                traps: counts.traps,
+                overruns: counts.overruns,
+                unavailable: counts.unavailable,
+                instances: instances().count(),
+                memory: instances().map(Router::memory).sum(),
+                breaker_open: slot.breaker.open_until.and_then(|until| until.checked_duration_since(Instant::now())),
+                breaker_opened: slot.breaker.opened,
+                last_failure: counts.last_failure,
+            })
+        };
+        self.slots.iter().filter_map(report).collect()
+    }
+
     pub(super) fn route(&mut self, plugin: usize, head: Head<'_>) -> Result<Option<u32>, RouteError> {
         let Some(slot) = self.slots.get_mut(plugin) else {
             return Err(RouteError::Unavailable("the plugin is not loaded"));
         };
         if slot.breaker.is_open(Instant::now) {
+            slot.counts.unavailable += 1;
             return Err(RouteError::Unavailable("the plugin failed too often and is not called for a while"));
         }
         let Some(router) = &mut slot.active else {
+            slot.counts.unavailable += 1;
             return Err(RouteError::Unavailable("the plugin failed and its replacement is not ready"));
         };
-        match router.route(head) {
+        let started = Instant::now();
+        let routed = router.route(head);
+        slot.counts.calls.observe(started.elapsed());
+        match routed {
             Ok(route) => Ok(route),
             Err(failure) => {
                 slot.active = slot.spare.take();
+                slot.counts.failed(&failure);
                 // How long a call takes is also up to the client that sent the request; refusing the others for it would
                 // hand that client the switch.
                 if !failure.overran {
@@ -128,6 +218,7 @@ impl Breaker {
             self.open_for =
                 if self.open_for.is_zero() { BREAKER_FIRST } else { (self.open_for * 2).min(BREAKER_LONGEST) };
             self.open_until = Some(now + self.open_for);
+            self.opened += 1;
             // One more failure after that opens it again.
             self.failures = BREAKER_FAILURES - 1;
             self.since = Some(now + self.open_for);

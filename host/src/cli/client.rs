@@ -1,0 +1,65 @@
+//! Asking a running gateway at its admin endpoint.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::Config;
+
+/// How long an answer may take: longer than a plugin's `explain` may.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The admin endpoint as given, or else as the bootstrap file has it; where there is no such file, its default.
+pub(super) fn address(given: Option<SocketAddr>, config: &Config) -> anyhow::Result<SocketAddr> {
+    match given {
+        Some(address) => Ok(address),
+        None if !config.config.exists() => Ok(crate::bootstrap::DEFAULT_ADMIN),
+        None => Ok(config.read()?.admin),
+    }
+}
+
+/// Reads a page.
+pub(super) fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+    ask(address, Method::GET, path, String::new())
+}
+
+/// Sends a question.
+pub(super) fn post(address: SocketAddr, path: &str, body: String) -> anyhow::Result<String> {
+    ask(address, Method::POST, path, body)
+}
+
+fn ask(address: SocketAddr, method: Method, path: &str, body: String) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let asked = async {
+        let stream = TcpStream::connect(address).await.with_context(|| {
+            format!("no gateway answers at {address}: is it running, and is that its `admin.address`?")
+        })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, address.to_string())
+            .body(Full::new(Bytes::from(body)))?;
+        let answered = async move {
+            let response = sender.send_request(request).await?;
+            let (head, body) = response.into_parts();
+            Ok::<_, hyper::Error>((head.status, body.collect().await?.to_bytes()))
+        };
+        let (answered, _) = tokio::join!(answered, connection);
+        let (status, body) = answered.with_context(|| format!("{address} is no admin endpoint"))?;
+        let text = String::from_utf8(body.to_vec()).context("the answer is no text")?;
+        if !status.is_success() {
+            bail!("{address} answers {status}: {}", text.trim());
+        }
+        Ok(text)
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
+}

@@ -1,0 +1,203 @@
+//! `sekisho explain`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+
+use super::print::{self, Colours};
+use super::{Config, Format, client};
+use crate::control::Pipeline;
+use crate::explain::{Answer, Other, Outcome, Question, Sni, View, explain as walk};
+use crate::generation::Generation;
+
+/// What `explain` is told.
+#[derive(Debug, Args)]
+pub(super) struct Options {
+    /// The request's URL, with the port that the client uses: https://httpbin.example.com:8443/status/418
+    url: String,
+    #[command(flatten)]
+    config: Config,
+    /// Ask the running gateway instead of reading the files; without ADDRESS, at the one in the bootstrap file
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    admin: Option<Option<SocketAddr>>,
+    /// The method
+    #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]
+    method: String,
+    /// A header; may be given several times, and `host: …` is one too
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The name in the TLS handshake, when it is not the URL's host
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+    /// No name in the TLS handshake
+    #[arg(long, conflicts_with = "sni")]
+    no_sni: bool,
+    /// The client's certificate, with the issuers that it sends along, as PEM
+    #[arg(long, visible_alias = "cert", value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// The client's address
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    from: IpAddr,
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub(super) fn explain(options: &Options) -> anyhow::Result<ExitCode> {
+    let question = options.question()?;
+    let answer = match options.admin {
+        Some(address) => {
+            let address = client::address(address, &options.config)?;
+            let asked = serde_json::to_string(&question)?;
+            serde_json::from_str(&client::post(address, "/explain", asked)?)
+                .context("the gateway's answer is not one of this version")?
+        }
+        None => offline(&question, options)?,
+    };
+    match options.format {
+        Format::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
+        Format::Text => print!("{}", text(&answer, Colours::of_stdout())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn offline(question: &Question, options: &Options) -> anyhow::Result<Answer> {
+    let bootstrap = options.config.read()?;
+    let mut pipeline = Pipeline::new(bootstrap.clone(), 1, None)?;
+    let mut build = pipeline.build(Instant::now());
+    build.drop_unbound(&BTreeMap::new());
+    let generation = Generation { number: 0, sockets: build.sockets, parts: build.parts };
+    let view =
+        View { generation: &generation, findings: &build.findings, places: &build.places, bootstrap: &bootstrap };
+    let router = |plugin| pipeline.spare(plugin).map(|made| made.map(|(_, router)| router));
+    Ok(walk(question, view, router)?)
+}
+
+impl Options {
+    fn question(&self) -> anyhow::Result<Question> {
+        let headers = self
+            .headers
+            .iter()
+            .map(|line| {
+                let (name, value) =
+                    line.split_once(':').with_context(|| format!("-H `{line}`: write `name: value`"))?;
+                Ok((name.trim().to_owned(), value.trim().to_owned()))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        let certificates = match &self.client_cert {
+            Some(path) => {
+                let pem = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                let chain = crate::tls::certificates(&pem).with_context(|| format!("{} is not PEM", path.display()))?;
+                anyhow::ensure!(!chain.is_empty(), "{} holds no CERTIFICATE", path.display());
+                chain.iter().map(|der| STANDARD.encode(der)).collect()
+            }
+            None => Vec::new(),
+        };
+        let sni = match (&self.sni, self.no_sni) {
+            (Some(name), _) => Sni::Name(name.clone()),
+            (None, true) => Sni::Absent,
+            (None, false) => Sni::OfUrl,
+        };
+        let (url, method) = (self.url.clone(), self.method.clone());
+        Ok(Question { url, method, headers, sni, certificates, client: self.from })
+    }
+}
+
+fn text(answer: &Answer, colours: Colours) -> String {
+    let mut text = format!("{} {}\n", answer.method, answer.url);
+    let status = answer.status.map(|status| format!(" {status}")).unwrap_or_default();
+    let verdict = match answer.outcome {
+        Outcome::NoConnection => "no connection",
+        Outcome::Refused => "refused with",
+        Outcome::Answered => "answered with",
+        Outcome::Redirected => "redirected with",
+        Outcome::Forwarded => "forwarded",
+    };
+    let good = matches!(answer.outcome, Outcome::Forwarded | Outcome::Answered | Outcome::Redirected);
+    let verdict = colours.verdict(good, &format!("{verdict}{status}"));
+    let _ = writeln!(text, "→ {verdict}: {}\n", answer.because);
+    let mut lines = Lines(&mut text);
+    if let Some(socket) = &answer.socket {
+        let tls = if socket.tls { "TLS" } else { "in the clear" };
+        lines.line("socket", &format!("{}, {tls}", socket.address));
+    }
+    if let Some(listener) = &answer.listener {
+        let origin = &listener.origin;
+        lines.line("listener", &format!("{} by {} {}", listener.name, origin.object, origin.field));
+        lines.more(&format!("claims {} on port {} of the objects", listener.hosts.join(", "), listener.port));
+    }
+    lines.others(&answer.other_listeners);
+    for certificate in &answer.certificates {
+        lines.line("certificate", &format!("{}, serial {}", certificate.subject, certificate.serial));
+        lines.more(&format!("from {}, valid until {}", certificate.source, certificate.not_after));
+        let covers = if certificate.covers { "" } else { ": not the name asked for, so clients that check it refuse" };
+        lines.more(&format!("holds {}{covers}", print::list(&certificate.names, "no names")));
+    }
+    if let Some(client) = &answer.client_certificate {
+        lines.line("client", client);
+    }
+    if let Some(authority) = &answer.authority {
+        lines.line("authority", authority);
+    }
+    if let Some(plugin) = &answer.plugin {
+        lines.line("plugin", plugin);
+    }
+    if let Some(host) = &answer.virtual_host {
+        lines.line("virtual host", host);
+    }
+    if let Some(route) = &answer.route {
+        lines.line("rule", &format!("{} {}", route.object, route.field));
+    }
+    lines.others(&answer.other_routes);
+    for action in &answer.action {
+        lines.line("action", action);
+    }
+    for backend in &answer.backends {
+        let cluster = backend.cluster.as_deref().unwrap_or("(none)");
+        let share = if backend.of == u64::from(backend.weight) {
+            String::new()
+        } else {
+            format!(", {} of {}", backend.weight, backend.of)
+        };
+        let refused = backend.refused.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
+        lines.line("backend", &format!("{cluster}{share}{refused}"));
+        for endpoint in &backend.endpoints {
+            lines.more(endpoint);
+        }
+    }
+    if !answer.findings.is_empty() {
+        text.push_str("\nwhat `sekisho check` says of this:\n");
+        for finding in &answer.findings {
+            text.push_str(&print::finding(finding, colours));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Two columns.
+struct Lines<'t>(&'t mut String);
+
+impl Lines<'_> {
+    fn line(&mut self, label: &str, what: &str) {
+        let _ = writeln!(self.0, "{label:<13}{what}");
+    }
+
+    fn more(&mut self, what: &str) {
+        self.line("", what);
+    }
+
+    fn others(&mut self, others: &[Other]) {
+        for Other { what, because } in others {
+            self.line("  not", &format!("{what}: {because}"));
+        }
+    }
+}
