@@ -9,6 +9,7 @@ mod inputs;
 mod respond;
 mod serve;
 mod target;
+mod upgrade;
 
 pub use apply::{location, rewritten};
 pub use body::RequestBody;
@@ -18,6 +19,7 @@ pub(crate) use inputs::{gather, too_long};
 pub use respond::Reason;
 pub use serve::serve;
 pub use target::{Misdirection, choose};
+pub use upgrade::Tunnel;
 
 use hyper::rt::Executor;
 

@@ -28,4 +28,5 @@ mod secrets;
 mod sni;
 mod task;
 mod tools;
+mod upgrades;
 mod walk_through;

@@ -45,6 +45,7 @@ pub fn httpbin() -> SocketAddr {
 /// | `/bytes/N` | 200, N bytes, [`Backend::bytes`] |
 /// | `/echo` | 200, the request's body, each piece as it comes |
 /// | `/held` | 200, `first`, and after [`Backend::release`] `second` |
+/// | `/upgrade` | 101 to whatever is asked for, and every byte comes back; without the wish 426 |
 /// | `/once` | 200, and the connection is closed without a word: a stale one for whoever keeps it |
 #[derive(Debug)]
 pub struct Backend {
@@ -122,20 +123,35 @@ struct Head {
     body: Body,
 }
 
+impl Head {
+    fn header(&self, name: &str) -> Option<String> {
+        let mut headers = self.text.lines().filter_map(|line| line.split_once(':'));
+        headers.find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+    }
+}
+
 enum Body {
     None,
     Length(u64),
     Chunked,
 }
 
-fn serve(connection: &TcpStream, instance: &str, progress: &Progress) -> io::Result<()> {
-    connection.set_nodelay(true)?;
-    let mut reader = BufReader::new(connection);
-    let mut writer = BufWriter::new(connection);
+fn serve(stream: &TcpStream, instance: &str, progress: &Progress) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    let mut writer = BufWriter::new(stream);
     while let Some(head) = read_head(&mut reader)? {
         if head.text.to_ascii_lowercase().contains("\r\nexpect: 100-continue\r\n") {
             writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             writer.flush()?;
+        }
+        if head.path == "/upgrade"
+            && let Some(protocol) = head.header("upgrade")
+        {
+            let connection = head.header("connection").unwrap_or_default();
+            write!(writer, "HTTP/1.1 101 -\r\nconnection: {connection}\r\nupgrade: {protocol}\r\n\r\n")?;
+            writer.flush()?;
+            return io::copy(&mut reader, &mut &*stream).map(drop);
         }
         if head.path == "/echo" {
             writer.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
@@ -180,6 +196,7 @@ fn answer(head: &Head, instance: &str, writer: &mut impl Write) -> io::Result<()
         Some(("", "hello")) => send(200, format!("Hello version: v1, instance: {instance}\n").as_bytes()),
         Some(("", "head")) => send(200, head.text.as_bytes()),
         Some(("", "once")) => send(200, b"once\n"),
+        Some(("", "upgrade")) => send(426, b""),
         Some(("/status", status)) => send(status.parse().unwrap_or(500), b""),
         Some(("/bytes", length)) => {
             let length = length.parse().unwrap_or(0);
@@ -200,16 +217,13 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Head>> {
         }
     }
     let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-    let header = |name: &str| {
-        let mut headers = text.lines().filter_map(|line| line.split_once(':'));
-        headers.find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
-    };
-    let body = match (header("transfer-encoding"), header("content-length")) {
+    let mut head = Head { text, path, body: Body::None };
+    head.body = match (head.header("transfer-encoding"), head.header("content-length")) {
         (Some(_), _) => Body::Chunked,
         (None, Some(length)) => Body::Length(length.parse().map_err(io::Error::other)?),
         (None, None) => Body::None,
     };
-    Ok(Some(Head { text, path, body }))
+    Ok(Some(head))
 }
 
 /// Reads a body to its end and hands on what arrives, when it arrives.

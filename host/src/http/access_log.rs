@@ -59,6 +59,12 @@ impl Entry {
         self.sent += bytes as u64;
     }
 
+    /// What went through an upgraded connection, in bytes.
+    pub(super) fn moved(&mut self, received: u64, sent: u64) {
+        self.body.add(received);
+        self.sent += sent;
+    }
+
     pub(super) fn complete(&mut self) {
         if self.end != End::Broken {
             self.end = End::Complete;

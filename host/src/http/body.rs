@@ -44,6 +44,11 @@ struct WatchCells {
 }
 
 impl BodyWatch {
+    /// Counts bytes that came by another way.
+    pub(super) fn add(&self, bytes: u64) {
+        self.0.bytes.set(self.0.bytes.get() + bytes);
+    }
+
     /// Bytes that came.
     pub(super) fn bytes(&self) -> u64 {
         self.0.bytes.get()
@@ -170,7 +175,8 @@ impl std::fmt::Debug for RequestBody {
 /// The body of a response as the client gets it. The access log's line is written when it ends.
 pub struct ResponseBody {
     kind: Kind,
-    entry: Entry,
+    /// None when the line of the log is written elsewhere.
+    entry: Option<Entry>,
 }
 
 enum Kind {
@@ -192,11 +198,17 @@ impl ResponseBody {
 
     /// A body that is over before it began is never asked for a piece.
     fn new(kind: Kind, entry: Entry) -> Self {
-        let mut body = Self { kind, entry };
-        if body.is_end_stream() {
-            body.entry.complete();
+        let mut body = Self { kind, entry: Some(entry) };
+        let over = body.is_end_stream();
+        if let Some(entry) = body.entry.as_mut().filter(|_| over) {
+            entry.complete();
         }
         body
+    }
+
+    /// Of an answer that the connection outlives as something else.
+    pub(super) fn unwatched() -> Self {
+        Self { kind: Kind::Whole(None), entry: None }
     }
 }
 
@@ -225,15 +237,17 @@ impl Body for ResponseBody {
                 }
             }
         };
+        let over = this.is_end_stream();
+        let Some(entry) = &mut this.entry else { return polled };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                this.entry.sent(frame.data_ref().map_or(0, Bytes::len));
-                if this.is_end_stream() {
-                    this.entry.complete();
+                entry.sent(frame.data_ref().map_or(0, Bytes::len));
+                if over {
+                    entry.complete();
                 }
             }
-            Poll::Ready(Some(Err(error))) => this.entry.broke(error.as_ref()),
-            Poll::Ready(None) => this.entry.complete(),
+            Poll::Ready(Some(Err(error))) => entry.broke(error.as_ref()),
+            Poll::Ready(None) => entry.complete(),
             Poll::Pending => {}
         }
         polled

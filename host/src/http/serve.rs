@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, LOCATION, TE};
+use http::header::{CONTENT_LENGTH, HOST, LOCATION, TE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout_at};
 
 use super::access_log::{End, Entry};
@@ -19,6 +20,7 @@ use super::head::{Head, is_normal};
 use super::inputs::{gather, too_long};
 use super::respond::{Reason, grpc_response, is_grpc};
 use super::target::{Misdirection, choose};
+use super::upgrade::{self, Tunnel};
 use super::{apply, forwarded};
 use crate::generation::Listener;
 use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, UpstreamProtocol};
@@ -29,7 +31,18 @@ use crate::worker::{Connection, RouteError};
 /// What a request is answered with, before its body is joined with its log entry.
 enum Answer {
     Own(Response<Bytes>),
-    Upstream { response: Response<UpstreamBody>, stall: Duration, deadline: Option<Instant> },
+    Upstream {
+        response: Response<UpstreamBody>,
+        stall: Duration,
+        deadline: Option<Instant>,
+    },
+    /// The connection becomes something else.
+    Upgraded {
+        response: Response<()>,
+        upstream: OnUpgrade,
+        place: UpstreamBody,
+        idle: Duration,
+    },
 }
 
 /// Why the gateway refuses, and more about it for the log.
@@ -69,6 +82,11 @@ pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Re
             // RFC 9110 §6.4.1: no content in an answer to HEAD, nor with these statuses.
             let empty = head_only || matches!(entry.status, 204 | 304);
             response.map(|bytes| ResponseBody::whole(if empty { Bytes::new() } else { bytes }, entry))
+        }
+        Answer::Upgraded { response, upstream, place, idle } => {
+            entry.status = response.status().as_u16();
+            connection.become_tunnel(Tunnel { upstream, _place: place, idle, entry });
+            return response.map(|()| ResponseBody::unwatched());
         }
         Answer::Upstream { response, stall, deadline } => {
             entry.status = response.status().as_u16();
@@ -123,6 +141,9 @@ async fn exchange(
     entry.authority.clone_from(&head.authority);
     // Without the query, which may hold what no log should.
     entry.path.clone_from(&head.path);
+    let upgrade = upgrade::wanted(&parts.headers, parts.version).filter(|_| body.is_end_stream());
+    // hyper's own handle on the connection's upgrade goes nowhere.
+    parts.extensions.clear();
     clean(&mut parts.headers, connection.hop(), &entry.request_id);
     let (route, target) = decide(connection, &parts, &head, entry)?;
     let facts_id = entry.request_id.clone();
@@ -154,7 +175,7 @@ async fn exchange(
                 (Destination::Respond(response), _) => Ok(Answer::Own(own_response(response, &route, &facts, grpc))),
                 (Destination::Cluster(_), None) => Err(Reason::RouteRefused.into()),
                 (Destination::Cluster(_), Some(cluster)) => {
-                    let way = Way { route: &route, forward, index, cluster: &cluster };
+                    let way = Way { route: &route, forward, index, cluster: &cluster, upgrade };
                     send(connection, way, &facts, parts, body, entry).await
                 }
             }
@@ -259,6 +280,8 @@ struct Way<'r> {
     forward: &'r Forward,
     index: usize,
     cluster: &'r Cluster,
+    /// What the client's connection wants to become.
+    upgrade: Option<HeaderValue>,
 }
 
 async fn send(
@@ -269,7 +292,7 @@ async fn send(
     body: Incoming,
     entry: &mut Entry,
 ) -> Result<Answer, Refusal> {
-    let Way { route, forward, index, cluster } = way;
+    let Way { route, forward, index, cluster, .. } = way;
     let limits = &connection.limits;
     entry.cluster = Some(Arc::clone(&cluster.name));
     if let Some(why) = &cluster.refused {
@@ -315,14 +338,22 @@ async fn send(
     })?;
     entry.endpoint = Some(exchange.endpoint);
     let mut response = exchange.response;
-    // Nothing was upgraded, so nothing can switch.
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switched && way.upgrade.is_none() {
         return Err(Refusal::because(Reason::UpstreamProtocol, "the endpoint switched protocols unasked"));
     }
+    let protocol = response.headers().get(UPGRADE).cloned();
     let headers = response.headers_mut();
     forwarded::remove_hop_by_hop(headers, false);
     facts.change(headers, &route.headers.response);
     facts.change(headers, &forward.targets[index].headers.response);
+    if switched {
+        let upstream = hyper::upgrade::on(&mut response);
+        let (head, place) = response.into_parts();
+        let response = upgrade::accepted(head.headers, protocol);
+        let idle = forward.idle_timeout.unwrap_or(limits.response_timeout);
+        return Ok(Answer::Upgraded { response, upstream, place, idle });
+    }
     Ok(Answer::Upstream { response, stall: forward.idle_timeout.unwrap_or(limits.response_timeout), deadline })
 }
 
@@ -350,6 +381,9 @@ fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Re
             .map_err(|e| Refusal::because(Reason::BadRequest, e.to_string()))?,
     };
     headers.insert(HOST, host);
+    if let Some(protocol) = &way.upgrade {
+        upgrade::ask(headers, protocol.clone());
+    }
     Ok(())
 }
 

@@ -59,7 +59,7 @@ where
     let (sender, connection) = http1::handshake(io).await.map_err(ConnectError::Protocol)?;
     tokio::task::spawn_local(async move {
         let _place = place;
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%address, %error, "upstream connection ended");
         }
     });

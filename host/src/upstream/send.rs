@@ -209,8 +209,11 @@ fn exchange_http1(
     response: Response<Incoming>,
 ) -> Exchange {
     let connection = Connection { pool: pool.clone(), address, sender };
+    let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
     let response = response.map(|body| {
-        if body.is_end_stream() {
+        if switched {
+            UpstreamBody { body, _active: active, connection: None }
+        } else if body.is_end_stream() {
             connection.give_back();
             UpstreamBody { body, _active: active, connection: None }
         } else {

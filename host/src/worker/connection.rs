@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::Worker;
 use super::guarded::Guarded;
 use crate::bootstrap::Limits;
-use crate::http::{Hop, LocalExecutor, is_trusted, serve};
+use crate::http::{Hop, LocalExecutor, Tunnel, is_trusted, serve};
 use crate::tls::{self, Handshake, Refused};
 
 /// How an HTTP/2 client in the clear begins (RFC 9113 §3.4).
@@ -59,6 +59,7 @@ pub struct Connection {
     activity: Rc<Activity>,
     closing: Cell<bool>,
     close: Notify,
+    tunnel: RefCell<Option<Tunnel>>,
 }
 
 /// What happens on a connection, for its time-outs.
@@ -204,6 +205,11 @@ impl Connection {
         Hop { peer: self.peer.ip(), secure: self.is_secure(), trusted: self.trusted }
     }
 
+    /// The connection becomes something else once its answer is written.
+    pub(crate) fn become_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
     /// No further request is served after those in flight.
     pub fn close(&self) {
         self.closing.set(true);
@@ -315,6 +321,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         activity,
         closing: Cell::new(false),
         close: Notify::new(),
+        tunnel: RefCell::default(),
     });
     let serving = Rc::clone(&connection);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -334,7 +341,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .max_pending_accept_reset_streams(MOST_PENDING_RESETS)
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(limits.header_timeout);
-        drive(&connection, true, builder.serve_connection(io, service), |c| c.graceful_shutdown()).await
+        drive(&connection, true, pin!(builder.serve_connection(io, service)), |c| c.graceful_shutdown()).await
     } else {
         let mut builder = http1::Builder::new();
         builder
@@ -344,7 +351,14 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .max_buf_size(limits.header_bytes)
             .max_headers(limits.header_count)
             .half_close(false);
-        drive(&connection, false, builder.serve_connection(io, service), |c| c.graceful_shutdown()).await
+        let mut served = builder.serve_connection(io, service);
+        let ended = drive(&connection, false, Pin::new(&mut served), |c| c.graceful_shutdown()).await;
+        let tunnel = connection.tunnel.borrow_mut().take();
+        if let (Ok(()), Some(tunnel)) = (&ended, tunnel) {
+            let parts = served.into_parts();
+            tunnel.run(parts.io.into_inner(), parts.read_buf).await;
+        }
+        ended
     };
     if let Err(error) = ended {
         tracing::debug!(client = %peer, %error, "connection ended");
@@ -355,10 +369,9 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
 async fn drive<C: Future<Output = hyper::Result<()>>>(
     connection: &Connection,
     http2: bool,
-    served: C,
-    shut_down: impl Fn(std::pin::Pin<&mut C>),
+    mut served: Pin<&mut C>,
+    shut_down: impl Fn(Pin<&mut C>),
 ) -> hyper::Result<()> {
-    let mut served = pin!(served);
     let mut draining = connection.worker.draining.subscribe();
     loop {
         let limits = &connection.limits;
@@ -405,7 +418,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
 async fn first_request<C: Future<Output = hyper::Result<()>>>(
     connection: &Connection,
     http2: bool,
-    mut served: std::pin::Pin<&mut C>,
+    mut served: Pin<&mut C>,
 ) -> hyper::Result<bool> {
     const OFTEN: Duration = Duration::from_millis(10);
     while !connection.activity.served.get() {

@@ -1,0 +1,166 @@
+//! HTTP/1.1 connections that become something else, such as WebSocket (RFC 9110 §7.8, RFC 6455): bytes both ways until
+//! one side ends or both are silent.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
+use http::{Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until};
+
+use super::access_log::Entry;
+use crate::upstream::UpstreamBody;
+
+/// What is read at once in each direction, in bytes.
+const BUFFER: usize = 16 << 10;
+
+/// What a request asks its connection to become. Other forms of HTTP and TLS are left out: what is said in them would
+/// pass the gateway unseen.
+pub(super) fn wanted(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
+    let nominated = |line: &HeaderValue| {
+        line.to_str().is_ok_and(|line| line.split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade")))
+    };
+    if version != Version::HTTP_11 || !headers.get_all(CONNECTION).iter().any(nominated) {
+        return None;
+    }
+    let lines = headers.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());
+    let mut protocols = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty());
+    let hidden = |name: &&str| {
+        let name = name.to_ascii_lowercase();
+        name == "h2c" || name.starts_with("http") || name.starts_with("tls")
+    };
+    protocols.find(|name| !hidden(name)).and_then(|name| HeaderValue::from_str(name).ok())
+}
+
+/// Asks an endpoint for the same.
+pub(super) fn ask(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+/// The client's answer to an endpoint's; what it says of its own connection was removed already.
+pub(super) fn accepted(headers: HeaderMap, protocol: Option<HeaderValue>) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(UPGRADE, protocol);
+    }
+    response
+}
+
+/// A connection to an endpoint that waits for its client's.
+pub struct Tunnel {
+    pub(super) upstream: OnUpgrade,
+    /// Its place among the endpoint's requests.
+    pub(super) _place: UpstreamBody,
+    /// How long both sides may be silent.
+    pub(super) idle: Duration,
+    pub(super) entry: Entry,
+}
+
+impl Tunnel {
+    /// Moves bytes. `early` is what the client sent before it was told.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, early: Bytes) {
+        let Self { upstream, _place, idle, mut entry } = self;
+        let moved = Rc::new(Moved::default());
+        let ended = async {
+            let upstream = TokioIo::new(upstream.await.map_err(io::Error::other)?);
+            let (mut from_upstream, mut to_upstream) = tokio::io::split(upstream);
+            let (mut from_client, mut to_client) = tokio::io::split(client);
+            to_upstream.write_all(&early).await?;
+            let progress = &entry.in_flight.progress;
+            let up = pump(&mut from_client, &mut to_upstream, |bytes| {
+                progress.moved();
+                moved.up.set(moved.up.get() + bytes);
+            });
+            let down = pump(&mut from_upstream, &mut to_client, |bytes| {
+                progress.moved();
+                moved.down.set(moved.down.get() + bytes);
+            });
+            let both = async { tokio::try_join!(up, down).map(drop) };
+            tokio::select! {
+                ended = both => ended,
+                () = silence(|| progress.last(), idle) => {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, format!("both sides were silent for {idle:?}")))
+                }
+            }
+        };
+        let ended = ended.await;
+        entry.moved(early.len() as u64 + moved.up.get(), moved.down.get());
+        match ended {
+            Ok(()) => entry.complete(),
+            Err(error) => entry.broke(&error),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Moved {
+    up: Cell<u64>,
+    down: Cell<u64>,
+}
+
+/// Until one side ends, which the other is told.
+async fn pump(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    moved: impl Fn(u64),
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..read]).await?;
+        to.flush().await?;
+        moved(read as u64);
+    }
+}
+
+/// Comes back when nothing has moved for so long.
+async fn silence(last: impl Fn() -> Instant, idle: Duration) {
+    loop {
+        let until = last() + idle;
+        if Instant::now() >= until {
+            return;
+        }
+        sleep_until(until).await;
+    }
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnel").field("idle", &self.idle).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_asked_for_properly_and_is_not_http_or_tls_passes() {
+        let wanted = |connection: &str, upgrade: &str, version| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONNECTION, HeaderValue::from_str(connection).unwrap());
+            headers.insert(UPGRADE, HeaderValue::from_str(upgrade).unwrap());
+            wanted(&headers, version).map(|protocol| protocol.to_str().unwrap().to_owned())
+        };
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(wanted("keep-alive, Upgrade", "websocket", Version::HTTP_11), some("websocket"));
+        assert_eq!(wanted("Upgrade", "h2c, websocket", Version::HTTP_11), some("websocket"));
+        assert_eq!(wanted("Upgrade, HTTP2-Settings", "h2c", Version::HTTP_11), None);
+        assert_eq!(wanted("Upgrade", "TLS/1.0, HTTP/2.0", Version::HTTP_11), None);
+        assert_eq!(wanted("keep-alive", "websocket", Version::HTTP_11), None);
+        assert_eq!(wanted("Upgrade", "websocket", Version::HTTP_10), None);
+    }
+}
