@@ -22,9 +22,7 @@ pub use pipeline::{Build, Pipeline};
 
 use crate::bootstrap::Bootstrap;
 use crate::explain::{Answer, Question, View, explain};
-use crate::finding::{Finding, Severity, Subject};
 use crate::generation::Generation;
-use crate::plugin::Failure;
 use crate::worker::{Command, Handle, Publication, SpareWanted};
 use journal::Journal;
 use sockets::Sockets;
@@ -235,7 +233,7 @@ impl Control {
                 }
                 Err(failure) => {
                     tracing::error!(plugin = &*failure.plugin, "{failure}");
-                    findings.push(unreported(&failure));
+                    findings.extend(self.pipeline.unreported(plugin));
                 }
             }
         }
@@ -300,13 +298,6 @@ impl Control {
         }
         tracing::info!("stopped");
     }
-}
-
-/// A plugin that fails in `report` serves as before; its objects have no statuses until its next translation.
-fn unreported(failure: &Failure) -> Finding {
-    let subject = Subject::Plugin(failure.plugin.to_string());
-    Finding::new(Severity::Error, subject, "report-failed", failure.to_string())
-        .remedy("the objects of this plugin have no status until they or the plugin change")
 }
 
 impl std::fmt::Debug for Control {

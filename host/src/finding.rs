@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::object::ObjectKey;
+use crate::printable::{self, printable};
 
 /// Where each object was read.
 pub type Places = HashMap<ObjectKey, Arc<str>>;
@@ -86,9 +87,10 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding without a remedy.
+    /// A finding without a remedy. Whatever its text quotes, it can be printed.
     pub fn new(severity: Severity, subject: Subject, code: &str, message: impl Into<String>) -> Self {
-        Self { severity, subject, code: code.to_owned(), message: message.into(), remedy: String::new() }
+        let (code, message) = (printable(code, printable::NAME), printable(message, printable::SENTENCE));
+        Self { severity, subject, code, message, remedy: String::new() }
     }
 
     /// A finding about an object's field.
@@ -131,7 +133,7 @@ impl Finding {
     /// The same with what to do about it.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = remedy.into();
+        self.remedy = printable(remedy, printable::SENTENCE);
         self
     }
 }

@@ -18,6 +18,7 @@ pub mod http;
 pub mod model;
 pub mod object;
 pub mod plugin;
+mod printable;
 pub mod snapshot;
 pub mod source;
 pub mod tally;

@@ -391,6 +391,14 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// That a plugin's objects have no statuses, and why.
+    #[must_use]
+    pub fn unreported(&self, plugin: usize) -> Option<Finding> {
+        self.dialects.get(plugin)?.good.as_ref()?.unreported.clone()
+    }
+}
+
 impl Build {
     /// Every listener and what became of it, once [`Build::drop_unbound`] has told.
     #[must_use]

@@ -140,6 +140,8 @@ pub(super) struct Good {
     pub(super) routers: Vec<Router>,
     plugin: Arc<RoutesPlugin>,
     reporter: Option<Reporter>,
+    /// Why it has no reporter any more.
+    pub(super) unreported: Option<Finding>,
 }
 
 impl Dialect {
@@ -188,6 +190,7 @@ impl Dialect {
                     routers,
                     plugin: Arc::clone(&plugin),
                     reporter: Some(reporter),
+                    unreported: None,
                 });
             }
             Err(error) => {
@@ -220,19 +223,26 @@ impl Dialect {
     }
 
     pub(super) fn findings(&self) -> impl Iterator<Item = Finding> {
-        self.code.findings().chain(self.findings.iter().cloned())
+        let unreported = self.good.as_ref().and_then(|good| good.unreported.clone());
+        self.code.findings().chain(self.findings.iter().cloned()).chain(unreported)
     }
 }
 
 impl Good {
     pub(super) fn new_router(&self) -> Result<Router, Failure> {
-        self.plugin.router(&self.translation.table)
+        instance(&self.plugin, &self.translation.table)
     }
 
     /// A plugin that fails to report loses its reporter, and with it its statuses, until the next translation.
     pub(super) fn report(&mut self, outcome: &Outcome) -> Result<Vec<Status>, Failure> {
         let Some(reporter) = &mut self.reporter else { return Ok(Vec::new()) };
-        reporter.report(outcome).inspect_err(|_| self.reporter = None)
+        reporter.report(outcome).inspect_err(|failure| {
+            self.reporter = None;
+            let subject = Subject::Plugin(failure.plugin.to_string());
+            let message = format!("{failure}; what it translated is served, but its objects have no statuses");
+            let finding = Finding::new(Severity::Error, subject, "report-failed", message);
+            self.unreported = Some(finding.remedy("replace the plugin"));
+        })
     }
 }
 
@@ -244,12 +254,15 @@ fn translate(
     instances: usize,
 ) -> Result<(Translation, Reporter, Vec<Router>), TranslateError> {
     let (translation, reporter) = plugin.translate(environment, objects)?;
-    let mut routers = (0..instances).map(|_| plugin.router(&translation.table)).collect::<Result<Vec<_>, Failure>>()?;
-    // The first call of an instance touches its memory for the first time; let that be here.
-    for router in &mut routers {
-        router.route(Head { listener: 0, host: "warm-up.invalid", path: "/", inputs: &[] })?;
-    }
+    let routers = (0..instances).map(|_| instance(plugin, &translation.table)).collect::<Result<Vec<_>, Failure>>()?;
     Ok((translation, reporter, routers))
+}
+
+/// The first call of an instance touches its memory for the first time; let that be here.
+fn instance(plugin: &RoutesPlugin, table: &[u8]) -> Result<Router, Failure> {
+    let mut router = plugin.router(table)?;
+    router.route(Head { listener: 0, host: "warm-up.invalid", path: "/", inputs: &[] })?;
+    Ok(router)
 }
 
 /// The objects that a plugin reads, in the versions that it knows.

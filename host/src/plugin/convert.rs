@@ -10,17 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use serde_json::Value;
 
 use super::bindings::routes::exports::sekisho::gateway::translator;
 use super::bindings::routes::sekisho::gateway::{model as wit, types};
 use super::routes::{ListenerState, Outcome, SourceState};
-use crate::finding::{Finding, Severity, Subject};
+use crate::finding::{Finding, Severity};
 use crate::model::{
     Address, Balance, Binding, ClientPolicy, Cluster, Endpoints, FixedEndpoint, HostPattern, Input, Listener, Locator,
     Misdirected, Origin, Pin, Protocol, Role, Source, Termination, TlsVersions, Translation, UpstreamProtocol,
     WhenDeleted,
 };
 use crate::object::ObjectKey;
+use crate::printable::{self, printable};
 
 /// Findings of one translation that are kept; a plugin that has more to say is cut short.
 const MOST_FINDINGS: usize = 10_000;
@@ -30,13 +32,13 @@ const MOST_FINDINGS: usize = 10_000;
 ///
 /// # Errors
 /// When the data is not such a record, or cannot be executed.
-pub fn translation_from(records: serde_json::Value) -> Result<Translation, String> {
+pub fn translation_from(records: Value) -> Result<Translation, String> {
     translation(serde_json::from_value(records).map_err(|e| e.to_string())?)
 }
 
 /// An outcome as the plugin's records, given as data.
 #[must_use]
-pub fn outcome_as_data(said: &Outcome) -> serde_json::Value {
+pub fn outcome_as_data(said: &Outcome) -> Value {
     serde_json::to_value(outcome(said)).unwrap_or_default()
 }
 
@@ -101,8 +103,13 @@ fn refusal(origin: &Origin, code: &str, reason: &str, effect: &str) -> Finding {
         .remedy("take it out, or use a gateway version that serves it")
 }
 
+/// A name as logs and terminals can show it; all that plugins say for people goes through here or through a finding.
+fn name(said: String) -> String {
+    printable(said, printable::NAME)
+}
+
 pub(super) fn key(key: types::ObjectKey) -> ObjectKey {
-    ObjectKey { group: key.group, kind: key.kind, namespace: key.namespace, name: key.name }
+    ObjectKey { group: name(key.group), kind: name(key.kind), namespace: name(key.namespace), name: name(key.name) }
 }
 
 pub(super) fn key_out(key: &ObjectKey) -> types::ObjectKey {
@@ -115,7 +122,7 @@ pub(super) fn key_out(key: &ObjectKey) -> types::ObjectKey {
 }
 
 fn origin(origin: types::Origin) -> Origin {
-    Origin { object: key(origin.object), field: origin.field }
+    Origin { object: key(origin.object), field: name(origin.field) }
 }
 
 pub(super) fn finding(finding: types::Finding) -> Finding {
@@ -124,8 +131,18 @@ pub(super) fn finding(finding: types::Finding) -> Finding {
         types::Severity::Warning => Severity::Warning,
         types::Severity::Info => Severity::Info,
     };
-    let subject = Subject::Object { key: key(finding.origin.object), field: finding.origin.field };
-    Finding { severity, subject, code: finding.code, message: finding.message, remedy: finding.remedy }
+    let Origin { object, field } = origin(finding.origin);
+    Finding::on(severity, &object, &field, &finding.code, finding.message).remedy(finding.remedy)
+}
+
+/// A status whose texts can be printed.
+pub(super) fn status(said: Value) -> Value {
+    match said {
+        Value::String(text) => Value::String(printable(text, printable::SENTENCE)),
+        Value::Array(values) => values.into_iter().map(status).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(field, value)| (name(field), status(value))).collect(),
+        other => other,
+    }
 }
 
 fn binding(binding: wit::Binding) -> Result<Binding, String> {
@@ -139,7 +156,7 @@ fn binding(binding: wit::Binding) -> Result<Binding, String> {
 }
 
 fn listener(listener: wit::Listener, bindings: usize, sources: usize) -> Result<Listener, String> {
-    let name = listener.name;
+    let name = name(listener.name);
     let at = |what: String| format!("listener `{name}`: {what}");
     let binding = index(listener.binding, bindings).map_err(|e| at(format!("binding {e}")))?;
     let mut refused = None;
@@ -179,7 +196,7 @@ fn listener(listener: wit::Listener, bindings: usize, sources: usize) -> Result<
             wit::Misdirected::Follow => Misdirected::Follow,
         },
         inputs,
-        refused,
+        refused: refused.map(|reason| printable(reason, printable::SENTENCE)),
     })
 }
 
@@ -285,7 +302,7 @@ fn locator(locator: wit::Locator) -> Locator {
 }
 
 fn cluster(cluster: wit::Cluster, sources: usize) -> Result<Cluster, String> {
-    let name = cluster.name;
+    let name = name(cluster.name);
     let mut refused = None;
     if let Some(tls) = &cluster.tls {
         for source in tls.trust.iter().chain(&tls.credential) {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::store::DeadlineExceeded;
+use crate::printable::{self, printable};
 
 /// A call into a plugin that did not return: it trapped, ran too long, or gave what the interface does not allow. The
 /// instance is lost.
@@ -17,7 +18,7 @@ pub struct Failure {
     pub cause: String,
     /// Whether it ran longer than it may, which can be a client's doing.
     pub overran: bool,
-    /// The demangled frames, innermost first; may be empty.
+    /// The demangled frames, innermost first, from where it panicked if it did; may be empty.
     pub backtrace: Vec<String>,
 }
 
@@ -25,7 +26,7 @@ impl Failure {
     pub(super) fn new(plugin: &Arc<str>, call: &'static str, error: &wasmtime::Error) -> Self {
         let backtrace = error
             .downcast_ref::<wasmtime::WasmBacktrace>()
-            .map(|trace| trace.frames().iter().map(frame).collect())
+            .map(|trace| trace.frames().iter().map(frame).skip_while(|name| panics(name)).collect())
             .unwrap_or_default();
         let overran = error.downcast_ref::<DeadlineExceeded>().is_some();
         let cause = if let Some(deadline) = error.downcast_ref::<DeadlineExceeded>() {
@@ -35,24 +36,28 @@ impl Failure {
         } else {
             error.root_cause().to_string()
         };
-        Self { plugin: Arc::clone(plugin), call, cause, overran, backtrace }
+        Self { overran, backtrace, ..Self::because(plugin, call, cause) }
+    }
+
+    /// A call that returned, but not what it should have.
+    pub(super) fn because(plugin: &Arc<str>, call: &'static str, cause: impl Into<String>) -> Self {
+        let cause = printable(cause, printable::SENTENCE);
+        Self { plugin: Arc::clone(plugin), call, cause, overran: false, backtrace: Vec::new() }
     }
 }
 
 fn frame(frame: &wasmtime::FrameInfo) -> String {
     match frame.func_name() {
-        Some(name) => format!("{:#}", rustc_demangle(name)),
+        Some(name) => printable(format!("{:#}", rustc_demangle::demangle(name)), printable::NAME),
         None => format!("function {}", frame.func_index()),
     }
 }
 
-/// Names come demangled from Rust's `v0` scheme only when the module keeps them so; the legacy scheme ends in a hash
-/// that nobody reads.
-fn rustc_demangle(name: &str) -> &str {
-    match name.rsplit_once("::h") {
-        Some((rest, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => rest,
-        _ => name,
-    }
+/// What stands between a panic and its trap says nothing of the plugin.
+fn panics(name: &str) -> bool {
+    ["__rustc::", "std::panicking::", "std::sys::backtrace::", "core::panicking::"]
+        .iter()
+        .any(|of| name.starts_with(of))
 }
 
 impl fmt::Display for Failure {

@@ -44,6 +44,9 @@ pub enum LoadError {
     /// wasmtime does not take it.
     #[error("it does not compile: {0}")]
     NotCompilable(String),
+    /// A function of it may wait.
+    #[error("it has asynchronous functions, but a plugin answers at once; rebuild it without `async`")]
+    Asynchronous,
     /// It wants something that plugins do not get.
     #[error(
         "it imports `{0}`, which this gateway does not give; plugins get sekisho:gateway/log@{VERSION} and nothing else"
@@ -66,6 +69,9 @@ pub enum LoadError {
     /// It reads what plugins are not given.
     #[error("it wants to read objects of kind {0}, which stay in the host")]
     ForbiddenKind(String),
+    /// It would be given the same objects twice.
+    #[error("it names the kind {0} twice among what it reads; name it once, with all versions")]
+    KindTwice(String),
     /// It failed when it was tried.
     #[error(transparent)]
     Failed(#[from] super::Failure),
@@ -115,7 +121,11 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8], exports: &[&'static str]) -
     } else {
         return Err(LoadError::NotWasm);
     };
-    let component = component.map_err(|e| LoadError::NotCompilable(format!("{e:#}")))?;
+    let component = component.map_err(|e| match format!("{e:#}") {
+        // wasmtime has no other word for it.
+        text if text.contains("component model async") => LoadError::Asynchronous,
+        text => LoadError::NotCompilable(text),
+    })?;
     check(engine, &component, exports)?;
     engine.cache.store(&engine.inner, bytes, &component);
     Ok(component)

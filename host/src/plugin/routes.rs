@@ -17,9 +17,12 @@ use crate::bootstrap::{Gateway, PluginLimits};
 use crate::finding::Finding;
 use crate::model::Translation;
 use crate::object::{Object, ObjectKey};
+use crate::printable::{self, printable};
 
 /// What `route` may hand over, in bytes (decision 16).
 const ROUTE_BYTES: usize = 4 << 10;
+/// What `describe` may hand over, in bytes.
+const DESCRIPTION_BYTES: usize = 256 << 10;
 /// What `translate`, `report` and `explain` may hand over, in bytes (decision 16).
 const TRANSLATION_BYTES: usize = 64 << 20;
 
@@ -179,24 +182,28 @@ impl RoutesPlugin {
             log,
             limits,
         };
-        let (mut store, routes) = plugin.instantiate("describe")?;
+        let (mut store, routes) = plugin.instantiate("describe", DESCRIPTION_BYTES)?;
         let description = routes
             .sekisho_gateway_translator()
             .call_describe(&mut store)
             .map_err(|e| Failure::new(&plugin.name, "describe", &e))?;
-        plugin.dialect = description.dialect;
+        plugin.dialect = printable(description.dialect, printable::NAME);
         for kind in description.reads {
             if matches!((&*kind.group, &*kind.kind), ("", "Secret") | ("discovery.k8s.io", "EndpointSlice")) {
                 return Err(LoadError::ForbiddenKind(kind.kind));
+            }
+            // Each object once, however often a plugin asks.
+            if plugin.reads.iter().any(|(group, name, _)| *group == kind.group && *name == kind.kind) {
+                return Err(LoadError::KindTwice(kind.kind));
             }
             plugin.reads.push((kind.group, kind.kind, kind.versions));
         }
         Ok(plugin)
     }
 
-    fn instantiate(&self, call: &'static str) -> Result<(Store<HostState>, world::Routes), Failure> {
+    fn instantiate(&self, call: &'static str, most_bytes: usize) -> Result<(Store<HostState>, world::Routes), Failure> {
         let mut store = store::new(&self.engine, &self.log, self.limits.memory);
-        store::arm(&mut store, self.limits.translate, TRANSLATION_BYTES);
+        store::arm(&mut store, self.limits.translate, most_bytes);
         let instance = self
             .pre
             .instantiate(&mut store)
@@ -214,7 +221,7 @@ impl RoutesPlugin {
         environment: &Environment,
         objects: &[Object],
     ) -> Result<(Translation, Reporter), TranslateError> {
-        let (mut store, routes) = self.instantiate("translate")?;
+        let (mut store, routes) = self.instantiate("translate", TRANSLATION_BYTES)?;
         let gateway = &environment.gateway;
         let environment = translator::Environment {
             namespace: gateway.namespace.clone(),
@@ -274,13 +281,7 @@ impl RoutesPlugin {
                 store,
                 guest,
             }),
-            Err(cause) => Err(Failure {
-                plugin: Arc::clone(&self.name),
-                call: "load",
-                cause,
-                overran: false,
-                backtrace: Vec::new(),
-            }),
+            Err(cause) => Err(Failure::because(&self.name, "load", cause)),
         }
     }
 }
@@ -320,14 +321,9 @@ impl Reporter {
         statuses
             .into_iter()
             .map(|status| {
-                let json = serde_json::from_str(&status.json).map_err(|e| Failure {
-                    plugin: Arc::clone(&self.plugin),
-                    call: "report",
-                    cause: format!("the status is not JSON: {e}"),
-                    overran: false,
-                    backtrace: Vec::new(),
-                })?;
-                Ok(Status { object: convert::key(status.object), status: json })
+                let json = serde_json::from_str(&status.json)
+                    .map_err(|e| Failure::because(&self.plugin, "report", format!("the status is not JSON: {e}")))?;
+                Ok(Status { object: convert::key(status.object), status: convert::status(json) })
             })
             .collect()
     }

@@ -10,11 +10,16 @@ use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 
 use super::bindings::routes::sekisho::gateway::log;
 use super::engine::Engine;
+use crate::printable::{self, printable};
 
-/// Elements of one table; a plugin's function table has some hundreds.
+/// Elements of all tables of an instance; a plugin's function table has some hundreds.
 const MOST_TABLE_ELEMENTS: usize = 100_000;
-/// Longest line that a plugin may log, in bytes.
-const MOST_LOG_BYTES: usize = 4 << 10;
+/// Core instances of one component: its modules, and what joins them.
+const MOST_INSTANCES: usize = 64;
+/// Tables of one component.
+const MOST_TABLES: usize = 16;
+/// Memories of one component; each takes 4 GiB of the address space, however small it is.
+const MOST_MEMORIES: usize = 4;
 /// Lines that one plugin may log in [`LOG_WINDOW`].
 const MOST_LOG_LINES: u32 = 100;
 /// What [`MOST_LOG_LINES`] is counted over.
@@ -24,8 +29,10 @@ const LOG_WINDOW: Duration = Duration::from_secs(10);
 pub(super) struct HostState {
     log: Arc<PluginLog>,
     most_memory: usize,
-    /// All that its memories have grown to.
+    /// Bytes that its memories may still grow by, together.
     memory: usize,
+    /// Elements that its tables may still grow by, together.
+    elements: usize,
     budget: Duration,
     /// The thread's CPU time when the first beat of this call was seen.
     since: Option<Duration>,
@@ -53,7 +60,14 @@ impl std::error::Error for DeadlineExceeded {}
 
 /// A store for one instance.
 pub(super) fn new(engine: &Engine, log: &Arc<PluginLog>, most_memory: usize) -> Store<HostState> {
-    let state = HostState { log: Arc::clone(log), most_memory, memory: 0, budget: Duration::ZERO, since: None };
+    let state = HostState {
+        log: Arc::clone(log),
+        most_memory,
+        memory: most_memory,
+        elements: MOST_TABLE_ELEMENTS,
+        budget: Duration::ZERO,
+        since: None,
+    };
     let mut store = Store::new(&engine.inner, state);
     store.limiter(|state| state);
     // The clock beats in wall time, but what counts is the time that this thread ran: a worker that the kernel sets
@@ -88,24 +102,40 @@ fn cpu_time() -> Duration {
 impl HostState {
     /// Linear memory of the instance, in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.memory
+        self.most_memory - self.memory
     }
 }
 
 impl ResourceLimiter for HostState {
-    /// All memories of the instance share one cap.
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let memory = self.memory.saturating_add(desired.saturating_sub(current));
-        let admitted = memory <= self.most_memory;
-        if admitted {
-            self.memory = memory;
-        }
-        Ok(admitted)
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(take(&mut self.memory, current, desired, maximum))
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MOST_TABLE_ELEMENTS)
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(take(&mut self.elements, current, desired, maximum))
     }
+
+    fn instances(&self) -> usize {
+        MOST_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MOST_TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MOST_MEMORIES
+    }
+}
+
+/// Takes from what is left, if that is enough. What will fail by its own maximum takes nothing.
+fn take(left: &mut usize, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+    if maximum.is_some_and(|maximum| desired > maximum) {
+        return false;
+    }
+    let rest = left.checked_sub(desired.saturating_sub(current));
+    *left = rest.unwrap_or(*left);
+    rest.is_some()
 }
 
 impl PluginLog {
@@ -136,7 +166,7 @@ impl log::Host for HostState {
             return;
         }
         let plugin = &*self.log.plugin;
-        let text = printable(&message);
+        let text = printable(message, printable::SENTENCE);
         match level {
             log::Level::Error => tracing::error!(plugin, "{text}"),
             log::Level::Warn => tracing::warn!(plugin, "{text}"),
@@ -146,31 +176,18 @@ impl log::Host for HostState {
     }
 }
 
-/// Text from outside as it may stand in a log: cut, and with control characters escaped.
-fn printable(text: &str) -> String {
-    let mut end = text.len().min(MOST_LOG_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mut printable = String::with_capacity(end);
-    for c in text[..end].chars() {
-        if c.is_control() { printable.extend(c.escape_default()) } else { printable.push(c) }
-    }
-    if end < text.len() {
-        printable.push('…');
-    }
-    printable
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn log_text_is_cut_and_escaped() {
-        assert_eq!(printable("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
-        let long = "é".repeat(MOST_LOG_BYTES);
-        assert!(printable(&long).len() <= MOST_LOG_BYTES + 3);
+    fn what_is_left_is_shared() {
+        let mut left = 100;
+        assert!(take(&mut left, 0, 60, None));
+        assert!(!take(&mut left, 0, 60, None) && !take(&mut left, 60, 101, None));
+        assert!(!take(&mut left, 60, 90, Some(80)), "it fails by itself");
+        assert!(take(&mut left, 60, 100, Some(100)));
+        assert_eq!(left, 0);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use regex::RegexBuilder;
 
 use super::super::bindings::routes::sekisho::gateway::model as wit;
-use super::{index, origin};
+use super::{index, name, origin};
 use crate::model::{
     Action, Destination, Forward, HeaderOp, HeaderOps, PathRewrite, Redirect, RedirectPort, Response, Retry, Route,
     Target, Template, Variable,
 };
+use crate::printable::{self, printable};
 
 /// What a compiled regular expression may take, in bytes.
 const REGEX_BYTES: usize = 1 << 20;
@@ -29,7 +30,7 @@ const HOST_OWNED: [HeaderName; 7] = [
 
 /// A route, and why this host refuses it if it does.
 pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<String>), String> {
-    let name = said.name;
+    let name = name(said.name);
     check_indices(&said.action, clusters).map_err(|e| format!("route `{name}`: {e}"))?;
     let unsupported = [
         (said.cors.is_some(), "CORS"),
@@ -46,7 +47,10 @@ pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<
     };
     let ((headers, action), refused) = match compiled {
         Ok(compiled) => (compiled, None),
-        Err(reason) => ((HeaderOps::default(), Action::Refused(reason.clone())), Some(reason)),
+        Err(reason) => {
+            let reason = printable(reason, printable::SENTENCE);
+            ((HeaderOps::default(), Action::Refused(reason.clone())), Some(reason))
+        }
     };
     let max_request_body = said.max_request_body;
     Ok((Route { name, origin: origin(said.origin), headers, max_request_body, action, left_out }, refused))
@@ -173,10 +177,16 @@ fn path_rewrite(said: wit::PathRewrite) -> Result<PathRewrite, String> {
             let pattern = RegexBuilder::new(&swap.pattern)
                 .size_limit(REGEX_BYTES)
                 .build()
-                .map_err(|e| format!("regular expression `{}`: {e}", swap.pattern))?;
+                .map_err(|e| format!("regular expression `{}`: {}", swap.pattern, last_line(&e)))?;
             PathRewrite::Regex { pattern, substitution: swap.substitution }
         }
     })
+}
+
+/// A syntax error is drawn over several lines; the last says what it is.
+fn last_line(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().last().map(|line| line.trim_start_matches("error: ").to_owned()).unwrap_or_default()
 }
 
 fn redirect(said: wit::Redirect) -> Result<Redirect, String> {
