@@ -9,10 +9,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 plugins=(sekisho-istio sekisho-gateway-api sekisho-kubernetes-secrets)
-# What the tests hold the sandbox against: tests/misbehaving/.
-misbehaving=(sekisho-misbehaving-in-route)
-# `tests` as the argument builds those too.
-[[ ${1-} != tests ]] || plugins+=("${misbehaving[@]}")
+# `tests` as the argument builds those too that the tests hold the sandbox against: every crate of tests/misbehaving/.
+misbehaving=()
+[[ ${1-} != tests ]] || for manifest in tests/misbehaving/*/Cargo.toml; do
+    misbehaving+=("sekisho-misbehaving-$(basename "$(dirname "$manifest")")")
+done
 
 triple=wasm32-unknown-unknown
 target=${CARGO_TARGET_DIR:-target}
@@ -52,12 +53,19 @@ esac || {
     exit 1
 }
 
-"${build[@]}" --locked --quiet --target $triple --target-dir "$built" --profile plugin "${plugins[@]/#/--package=}"
-
 mkdir -p "$target/plugins"
-for plugin in "${plugins[@]}"; do
-    from=$built/$triple/plugin/${plugin//-/_}.wasm
-    to=$target/plugins/${plugin#sekisho-}.wasm
-    # A copy that did not change keeps its time, so that cargo does not build the host again.
-    cmp -s "$from" "$to" || { cp "$from" "$to.new" && mv "$to.new" "$to"; }
-done
+
+# PROFILE PACKAGE...
+build() {
+    local profile=$1 package from to
+    shift
+    "${build[@]}" --locked --quiet --target $triple --target-dir "$built" --profile "$profile" "${@/#/--package=}"
+    for package; do
+        from=$built/$triple/$profile/${package//-/_}.wasm
+        to=$target/plugins/${package#sekisho-}.wasm
+        # A copy that did not change keeps its time, so that cargo does not build the host again.
+        cmp -s "$from" "$to" || { cp "$from" "$to.new" && mv "$to.new" "$to"; }
+    done
+}
+build plugin "${plugins[@]}"
+[[ ${#misbehaving[@]} == 0 ]] || build misbehaving "${misbehaving[@]}"

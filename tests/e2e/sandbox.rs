@@ -1,106 +1,110 @@
-//! A plugin that misbehaves costs the request that met it, and nothing else.
+//! A plugin that misbehaves costs what it was asked for, and nothing else: `tests/misbehaving/` beside a good plugin.
 
-use std::time::{Duration, Instant};
+mod load;
+mod request;
+mod text;
+mod translation;
 
-use rig::{Curl, Form, Gateway, Http, Site, plugin};
-use serde_json::json;
+use rig::{Curl, Form, Gateway, Http, Site, misbehaving};
+use serde_json::{Value, json};
 
 use crate::task::*;
 
+/// The bootstrap name of the misbehaving plugin.
+const BAD: &str = "bad";
+/// The host that it serves, as long as it serves.
 const HOST: &str = "misbehaving.example.com";
+/// One that serves as long as nobody asks for its trap.
+const GOOD_AT_FIRST: &str = "trap-in-route";
 
-/// The misbehaving plugin beside a good one.
-fn beside_a_good_one() -> (Site, Gateway) {
+/// A gateway of one worker, so that every request meets the same instances, with two plugins: one to misbehave, and a
+/// good one that serves httpbin.
+struct Pair {
+    gateway: Gateway,
+    site: Site,
+}
+
+impl Pair {
+    fn with(code: &[u8]) -> Self {
+        Self::configured(code, &json!({}))
+    }
+
+    /// The same with these keys in the plugin's entry of `sekisho.json`.
+    fn configured(code: &[u8], keys: &Value) -> Self {
+        let site = site_of_two(code, keys);
+        let gateway = site.run();
+        Self { gateway, site }
+    }
+
+    /// Asks the plugin that misbehaves.
+    fn ask(&self, path: &str) -> Curl {
+        self.gateway.curl_http(HOST, path).http(Http::One)
+    }
+
+    #[track_caller]
+    fn the_good_one_serves(&self) {
+        self.gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(418);
+    }
+
+    /// Puts other code in the place of the plugin's.
+    fn replace(&self, code: &[u8]) {
+        put(&self.site, code);
+    }
+
+    fn here(&self) -> usize {
+        self.gateway.log().here()
+    }
+
+    #[track_caller]
+    fn names_the_failure(&self, since: usize, call: &str, said: &[&str]) {
+        names_the_failure(&self.gateway, since, BAD, call, said);
+    }
+}
+
+fn site_of_two(code: &[u8], keys: &Value) -> Site {
     let site = Site::with_httpbin(Form::Istio);
     site.create_secret(HTTPBIN_CREDENTIAL);
-    let bad = plugin("misbehaving-in-route");
-    std::fs::copy(bad, site.directory().join("bad.wasm")).expect("`make test` builds it");
-    // One worker, so that every request meets the same instances.
-    site.configure(&json!({ "workers": 1, "plugins": { "routes": [
-        { "name": "bad", "path": "bad.wasm" },
-        { "name": "istio", "path": "builtin:istio" },
-    ] } }));
-    let gateway = site.run();
-    (site, gateway)
-}
-
-fn ask(gateway: &Gateway, path: &str) -> Curl {
-    gateway.curl_http(HOST, path).http(Http::One)
-}
-
-/// The request fails, the next ones do not, and the log tells which plugin did what.
-#[track_caller]
-fn costs_one_request(path: &str, said: &[&str]) {
-    let (_site, gateway) = beside_a_good_one();
-    ask(&gateway, "/well").answers(200);
-    let place = gateway.log().here();
-    ask(&gateway, path).answers(503);
-    ask(&gateway, "/well").answers(200);
-    gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(418);
-    gateway.log().wait_since(place, |line| line.is_complaint() && line.has(&["bad", "route"]) && line.has(said));
-}
-
-#[test]
-fn a_trap_is_answered_with_503() {
-    costs_one_request("/trap", &["unreachable", "in_route"]);
-}
-
-#[test]
-fn a_panic_says_where() {
-    let (_site, gateway) = beside_a_good_one();
-    let place = gateway.log().here();
-    ask(&gateway, "/trap").answers(503);
-    gateway.log().wait_since(place, |line| line.has(&["bad", "as the path says", "lib.rs"]));
-}
-
-#[test]
-fn an_endless_loop_ends_at_its_deadline() {
-    costs_one_request("/loop", &["longer than its 2ms"]);
-}
-
-#[test]
-fn a_memory_hog_meets_its_cap() {
-    costs_one_request("/hog", &[]);
-}
-
-#[test]
-fn deep_recursion_meets_its_stack() {
-    costs_one_request("/recurse", &["stack"]);
-}
-
-#[test]
-fn a_route_that_does_not_exist_is_no_route() {
-    let (_site, gateway) = beside_a_good_one();
-    ask(&gateway, "/wild").answers(503);
-    ask(&gateway, "/well").answers(200);
-}
-
-#[test]
-fn a_flood_of_log_lines_is_cut_and_harmless() {
-    let (_site, gateway) = beside_a_good_one();
-    let place = gateway.log().here();
-    ask(&gateway, "/flood").answers(200);
-    let cut = gateway.log().wait_since(place, |line| line.has(&["bad", "logs too much"]));
-    assert!(!cut.text.contains('\u{1b}'), "{}", cut.text);
-    let lines = gateway.log().since(place);
-    let flood = lines.iter().filter(|line| line.has(&["[31mflood"])).count();
-    assert!((1..=100).contains(&flood), "{flood} lines of the flood are in the log");
-    assert!(lines.iter().all(|line| !line.text.contains(['\u{1b}', '\u{7}'])), "control characters are escaped");
-}
-
-/// Others wait at most the deadline, and after some failures not even that.
-#[test]
-fn who_keeps_failing_is_not_called_for_a_while() {
-    let (_site, gateway) = beside_a_good_one();
-    for _ in 0..5 {
-        ask(&gateway, "/trap").soon().answers(503);
-        std::thread::sleep(Duration::from_millis(50));
+    put(&site, code);
+    let mut bad = json!({ "name": BAD, "path": "bad.wasm", "config": { "host": HOST } });
+    for (key, value) in keys.as_object().expect("keys of a plugin") {
+        bad[key] = value.clone();
     }
-    let place = gateway.log().here();
-    ask(&gateway, "/well").answers(503);
-    gateway.log().wait_since(place, |line| line.has(&["failed too often"]));
-    gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(418);
-    let start = Instant::now();
-    ask(&gateway, "/well").soon().answers(200);
-    assert!(start.elapsed() < Duration::from_secs(5), "it is tried again");
+    let routes = [bad, json!({ "name": "istio", "path": "builtin:istio" })];
+    site.configure(&json!({ "workers": 1, "plugins": { "routes": routes } }));
+    site
+}
+
+fn put(site: &Site, code: &[u8]) {
+    let aside = site.directory().join("bad.aside");
+    std::fs::write(&aside, code).expect("its own directory can be written");
+    std::fs::rename(&aside, site.directory().join("bad.wasm")).expect("its own directory can be written");
+}
+
+/// Where an operator looks, it says which plugin failed, in which call, and how.
+#[track_caller]
+fn names_the_failure(gateway: &Gateway, since: usize, plugin: &str, call: &str, said: &[&str]) {
+    gateway.log().wait_since(since, |line| line.is_complaint() && line.has(&[plugin, call]) && line.has(said));
+}
+
+/// A plugin that went on well is replaced by one that cannot be used: it serves on as it was, and the new code is taken
+/// once it is good again.
+#[track_caller]
+fn leaves_the_last_good_part(bad: &[u8], call: &str, said: &[&str]) {
+    leaves_the_last_good_part_of(bad, &json!({}), call, said);
+}
+
+#[track_caller]
+fn leaves_the_last_good_part_of(bad: &[u8], keys: &Value, call: &str, said: &[&str]) {
+    let good = misbehaving(GOOD_AT_FIRST);
+    let pair = Pair::configured(&good, keys);
+    pair.ask("/").answers(200);
+    let place = pair.here();
+    pair.replace(bad);
+    pair.names_the_failure(place, call, said);
+    pair.ask("/").answers(200);
+    pair.the_good_one_serves();
+    let place = pair.here();
+    pair.replace(&good);
+    pair.gateway.log().wait_since(place, |line| line.has(&["resolved", BAD]));
+    pair.ask("/").answers(200);
 }

@@ -26,7 +26,7 @@ pub use gateway::{Gateway, Page};
 pub use log::{Line, Log};
 pub use objects::{Form, Match, Route, Server, endpoints, endpoints_in_state, service};
 pub use ports::free_port;
-pub use program::{Finished, plugin, program, repository, sekisho};
+pub use program::{Finished, misbehaving, plugin, program, repository, sekisho};
 pub use s_client::{Handshake, SClient};
 pub use site::Site;
 

@@ -155,3 +155,15 @@ pub fn plugin(name: &str) -> PathBuf {
     assert!(file.is_file(), "there is no {}; `make plugins` builds it", file.display());
     file
 }
+
+/// A plugin of `tests/misbehaving/`: a crate that `scripts/plugins.sh tests` built, or a component written by hand.
+#[must_use]
+pub fn misbehaving(name: &str) -> Vec<u8> {
+    let by_hand = repository().join("tests/misbehaving").join(name).with_extension("wat");
+    if by_hand.is_file() {
+        wat::parse_file(&by_hand).unwrap_or_else(|e| panic!("{e}"))
+    } else {
+        let built = plugin(&format!("misbehaving-{name}"));
+        std::fs::read(&built).unwrap_or_else(|e| panic!("{}: {e}", built.display()))
+    }
+}

@@ -372,6 +372,12 @@ impl Pipeline {
         Some(good.new_router().map(|router| (good.table, router)))
     }
 
+    /// That a plugin's objects have no statuses, and why.
+    #[must_use]
+    pub fn unreported(&self, plugin: usize) -> Option<Finding> {
+        self.dialects.get(plugin)?.good.as_ref()?.unreported.clone()
+    }
+
     /// Every plugin of the bootstrap file.
     #[must_use]
     pub fn plugin_cards(&self) -> Vec<PluginCard> {
@@ -388,14 +394,6 @@ impl Pipeline {
             Some(good) => good.report(outcome),
             None => Ok(Vec::new()),
         }
-    }
-}
-
-impl Pipeline {
-    /// That a plugin's objects have no statuses, and why.
-    #[must_use]
-    pub fn unreported(&self, plugin: usize) -> Option<Finding> {
-        self.dialects.get(plugin)?.good.as_ref()?.unreported.clone()
     }
 }
 
