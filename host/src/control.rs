@@ -6,6 +6,7 @@ mod board;
 mod dns;
 mod endpoints;
 mod journal;
+mod lint;
 mod pipeline;
 mod plugins;
 mod sockets;

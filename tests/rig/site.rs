@@ -1,6 +1,7 @@
 //! A directory with everything that one gateway reads.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,7 +33,9 @@ impl Site {
     /// No objects; a `sekisho.json` that serves on free ports of 127.0.0.1.
     #[must_use]
     pub fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        // Nobody else's, so that there is nothing to say of keys in it.
+        let private = fs::Permissions::from_mode(0o700);
+        let directory = tempfile::Builder::new().permissions(private).tempdir().expect("a temporary directory");
         fs::create_dir(directory.path().join("resources")).expect("its own directory can be written");
         let site = Self { directory, https: free_port(), http: free_port(), admin: free_port() };
         site.configure(&json!({}));

@@ -10,6 +10,7 @@ use super::assemble::{self, Claim, Placed};
 use super::board::{PluginCard, SecretCard};
 use super::dns::{Answer, Resolver};
 use super::endpoints::EndpointIndex;
+use super::lint;
 use super::plugins::{Code, Dialect, refresh_secrets, secrets_card};
 use super::vault::{Material, Resolved, Vault};
 use crate::bootstrap::Bootstrap;
@@ -174,6 +175,7 @@ impl Pipeline {
                     );
                 }
                 findings.extend(trust_findings(tls.as_deref(), said));
+                findings.extend(lint::uncovered_hosts(said, &translation.sources, &sources));
                 let listener = Arc::new(Listener {
                     name,
                     plugin,
@@ -217,6 +219,7 @@ impl Pipeline {
         for (plugin, number, listener, binding) in placing {
             placements[plugin].listeners.push((listener, placed.remove(&(plugin, number)), binding));
         }
+        findings.extend(lint::readable_keys(self.vault.key_files()));
         let (parts, next_lookup) = self.parts(&snapshot, now, &mut findings);
         self.tls.finish();
         let wake = [self.vault.finish(), next_lookup].into_iter().flatten().min();

@@ -1,6 +1,6 @@
 //! Secrets: found by reference, decoded by a plugin, checked by the host, and kept while they are good (decision 9).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::board::{SecretCard, SecretState};
+use super::lint;
 use crate::finding::{Finding, Severity};
 use crate::model::{Locator, Origin, Role, Source, WhenDeleted};
 use crate::object::{Object, ObjectKey};
 use crate::plugin::{Decoded, DecodedKey, SecretBytes, SecretsPlugin, SourceState};
 use crate::snapshot::Snapshot;
-use crate::tls::credential::{Credential, Key, Lint};
+use crate::tls::credential::{Credential, Key};
 use crate::tls::{CredentialMaterial, TrustMaterial};
 
 /// How long a deleted secret still serves where the dialect then refuses: time for a deletion and a new creation.
@@ -44,6 +45,8 @@ pub(super) struct Resolved {
 #[derive(Debug, Default)]
 pub(super) struct Vault {
     entries: HashMap<(Role, Vec<Locator>), Entry>,
+    /// The files that keys in use came from.
+    key_files: BTreeSet<PathBuf>,
     round: u64,
     next: Option<Instant>,
 }
@@ -58,12 +61,13 @@ struct Entry {
     used: u64,
 }
 
-/// Usable content, and what there is to say of it.
+/// Usable content.
 #[derive(Clone, Debug)]
 struct Found {
     material: Material,
     subject: ObjectKey,
-    notes: Vec<(Severity, &'static str, String, String)>,
+    /// The file that a private key came from.
+    key_file: Option<PathBuf>,
 }
 
 /// Why content cannot be used.
@@ -81,6 +85,8 @@ struct Content {
     subject: ObjectKey,
     digest: [u8; 32],
     bytes: Bytes,
+    /// Where each data key was read; all of them where the data key is empty.
+    files: Vec<(String, PathBuf)>,
 }
 
 enum Bytes {
@@ -126,6 +132,12 @@ impl Vault {
     pub(super) fn begin(&mut self) {
         self.round += 1;
         self.next = None;
+        self.key_files.clear();
+    }
+
+    /// The files that the keys of this generation came from.
+    pub(super) fn key_files(&self) -> &BTreeSet<PathBuf> {
+        &self.key_files
     }
 
     /// Forgets what no translation refers to any more; when the next grace is over.
@@ -180,6 +192,7 @@ impl Vault {
         match &entry.last {
             Some(Ok(found)) => {
                 findings.extend(found.findings());
+                self.key_files.extend(found.key_file.clone());
                 Resolved { material: Some(found.material.clone()), state: SourceState::Ready }
             }
             Some(Err(problem)) => {
@@ -273,18 +286,21 @@ fn content(locator: &Locator, snapshot: &Snapshot, allowed: &[PathBuf]) -> Optio
             let object = snapshot.objects.get(key)?;
             let mut hash = Sha256::new();
             hash.update(key.to_string());
+            hash.update(&*object.place);
             for part in ["data", "stringData", "binaryData", "type"] {
                 hash.update(object.value[part].to_string());
             }
             hash.update(object.value["metadata"]["annotations"].to_string());
             let bytes = Bytes::Secret(secret_bytes(object));
-            Some(Content { subject: key.clone(), digest: hash.finalize().into(), bytes })
+            let files = vec![(String::new(), PathBuf::from(&*object.place))];
+            Some(Content { subject: key.clone(), digest: hash.finalize().into(), bytes, files })
         }
         Locator::Files(files) => files_content(files, allowed),
         Locator::SystemRoots => Some(Content {
             subject: ObjectKey::core("SystemRoots", "", ""),
             digest: [0; 32],
             bytes: Bytes::SystemRoots,
+            files: Vec::new(),
         }),
     }
 }
@@ -355,7 +371,8 @@ fn files_content(files: &[(String, String)], allowed: &[PathBuf]) -> Option<Cont
         data,
     };
     let bytes = Bytes::Secret(problem.map_or(Ok(secret), Err));
-    Some(Content { subject, digest: hash.finalize().into(), bytes })
+    let files = files.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect();
+    Some(Content { subject, digest: hash.finalize().into(), bytes, files })
 }
 
 enum FileError {
@@ -393,11 +410,11 @@ fn decode(role: Role, content: &Content, plugins: &[Arc<SecretsPlugin>]) -> Resu
                         DecodedKey::Sec1(der) => Key::Sec1(der),
                     };
                     let provider = aws_lc_rs::default_provider();
-                    Some(
-                        Credential::load(&decoded.chain, key, decoded.ocsp_staple, &provider)
-                            .map(|credential| credential_found(credential, content))
-                            .map_err(|error| problem(key_field, with_source(&error))),
-                    )
+                    let loaded = Credential::load(&decoded.chain, key, decoded.ocsp_staple, &provider);
+                    Some(match loaded {
+                        Ok(credential) => Ok(credential_found(credential, content, &key_field)),
+                        Err(error) => Err(problem(key_field, with_source(&error))),
+                    })
                 }
                 Decoded::NotMine => None,
                 Decoded::Unusable { field, message } => Some(Err(problem(field, message))),
@@ -421,35 +438,11 @@ fn with_source(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
-fn credential_found(credential: Credential, content: &Content) -> Found {
-    let notes = credential
-        .lints(UnixTime::now())
-        .into_iter()
-        .map(|lint| {
-            let (severity, code, remedy) = match lint {
-                Lint::Expired { .. } => (Severity::Error, "expired-certificate", "renew it"),
-                Lint::NotYetValid { .. } => {
-                    (Severity::Error, "certificate-not-yet-valid", "check its dates, and this clock")
-                }
-                Lint::ExpiresSoon { .. } => (Severity::Warning, "certificate-expires-soon", "renew it"),
-                Lint::Version1 => (
-                    Severity::Warning,
-                    "version-1-certificate",
-                    "issue it with an extension file that has subjectAltName, which makes it version 3",
-                ),
-                Lint::LeafNotFirst { .. } | Lint::ChainOrder { .. } => {
-                    (Severity::Warning, "certificate-order", "put the leaf first and each issuer after what it issued")
-                }
-            };
-            (severity, code, lint.to_string(), remedy.to_owned())
-        })
-        .collect();
-    let material = Material::Credential(Arc::new(CredentialMaterial {
-        credential,
-        source: content.subject.clone(),
-        digest: content.digest,
-    }));
-    Found { material, subject: content.subject.clone(), notes }
+fn credential_found(credential: Credential, content: &Content, key_field: &str) -> Found {
+    let (source, digest) = (content.subject.clone(), content.digest);
+    let material = Material::Credential(Arc::new(CredentialMaterial { credential, source, digest }));
+    let key_file = content.files.iter().find(|(field, _)| field == key_field || field.is_empty());
+    Found { material, subject: content.subject.clone(), key_file: key_file.map(|(_, path)| path.clone()) }
 }
 
 fn trust_found(authorities: Vec<Vec<u8>>, crls: Vec<Vec<u8>>, content: &Content) -> Found {
@@ -458,7 +451,7 @@ fn trust_found(authorities: Vec<Vec<u8>>, crls: Vec<Vec<u8>>, content: &Content)
         anchors: authorities.into_iter().map(CertificateDer::from).collect(),
         crls: crls.into_iter().map(CertificateRevocationListDer::from).collect(),
     }));
-    Found { material, subject: content.subject.clone(), notes: Vec::new() }
+    Found { material, subject: content.subject.clone(), key_file: None }
 }
 
 fn system_roots(role: Role, subject: &ObjectKey) -> Result<Found, Problem> {
@@ -471,9 +464,8 @@ fn system_roots(role: Role, subject: &ObjectKey) -> Result<Found, Problem> {
     if roots.certs.is_empty() {
         return Err(problem("this system has no certificate authorities"));
     }
-    let material =
-        Material::Trust(Arc::new(TrustMaterial { source: subject.clone(), anchors: roots.certs, crls: Vec::new() }));
-    Ok(Found { material, subject: subject.clone(), notes: Vec::new() })
+    let material = TrustMaterial { source: subject.clone(), anchors: roots.certs, crls: Vec::new() };
+    Ok(Found { material: Material::Trust(Arc::new(material)), subject: subject.clone(), key_file: None })
 }
 
 /// Whoever troubleshoots looks for this line first.
@@ -502,9 +494,11 @@ fn tell(found: &Found) {
 }
 
 impl Found {
-    fn findings(&self) -> impl Iterator<Item = Finding> {
-        self.notes.iter().map(|(severity, code, message, remedy)| {
-            Finding::on(*severity, &self.subject, "", code, message.clone()).remedy(remedy.clone())
-        })
+    /// What there is to say of it now.
+    fn findings(&self) -> Vec<Finding> {
+        match &self.material {
+            Material::Credential(material) => lint::credential(&material.credential, &self.subject).collect(),
+            Material::Trust(_) => Vec::new(),
+        }
     }
 }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::client_auth::{self, ClientVerifier, TrustLint, Verdict};
 use super::credential::{CertificateResolver, Credential};
-use super::x509::Summary;
+use super::x509::{Summary, names_host};
 use crate::model::{self, TlsVersions};
 use crate::object::ObjectKey;
 
@@ -56,16 +56,15 @@ pub struct Shown {
     pub source: ObjectKey,
     /// Of the leaf.
     pub summary: Summary,
+    /// The hosts that it is for.
+    hosts: Vec<String>,
 }
 
 impl Shown {
     /// Whether the certificate serves for `host`.
     #[must_use]
     pub fn covers(&self, host: &str) -> bool {
-        self.summary.names.iter().any(|name| match name.strip_prefix("*.") {
-            Some(suffix) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
-            None => name == host,
-        })
+        self.hosts.iter().any(|name| names_host(name, host))
     }
 }
 
@@ -205,6 +204,7 @@ fn shown(spec: &Spec<'_>) -> Vec<Shown> {
     let one = |material: &Arc<CredentialMaterial>| Shown {
         source: material.source.clone(),
         summary: material.credential.summary.clone(),
+        hosts: material.credential.hosts.clone(),
     };
     spec.credentials.iter().map(one).collect()
 }

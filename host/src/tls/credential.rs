@@ -4,6 +4,8 @@
 //! operator should only know is a [`Lint`]. Certificates of version 1 are welcome, so rustls' own check of the key
 //! (`CertifiedKey::from_der`), which reads version 3 only, is not used.
 
+mod lint;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,12 +18,14 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{InconsistentKeys, SignatureAlgorithm};
 
 use super::x509::der::{self, Reader, tag};
-use super::x509::{Certificate, Malformed, PublicKey, Summary, utc};
+use super::x509::{Certificate, Malformed, PublicKey, Summary};
+use lint::Validity;
+
+pub(crate) use super::x509::names_host;
+pub use lint::Lint;
 
 /// The least size of an RSA key, in bits.
 pub const MIN_RSA_BITS: usize = 2048;
-
-const SOON: i64 = 30 * 86_400;
 
 /// A private key in DER. Its bytes are wiped when it is used.
 pub enum Key {
@@ -56,15 +60,10 @@ pub struct Credential {
     pub certified: Arc<CertifiedKey>,
     /// Of the leaf.
     pub summary: Summary,
+    /// The host names and addresses that the leaf is for, lower case, wildcards as they are.
+    pub hosts: Vec<String>,
     lints: Vec<Lint>,
     validity: Vec<Validity>,
-}
-
-#[derive(Clone, Debug)]
-struct Validity {
-    subject: String,
-    not_before: i64,
-    not_after: i64,
 }
 
 /// Why a credential cannot be served.
@@ -110,71 +109,6 @@ pub enum CredentialError {
     },
 }
 
-/// What an operator should know of a credential that is served all the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lint {
-    /// Clients refuse it, or soon will when it is the clock that is wrong.
-    Expired {
-        /// Whose certificate.
-        subject: String,
-        /// Its last second, in seconds since 1970.
-        not_after: i64,
-    },
-    /// Clients refuse it until then.
-    NotYetValid {
-        /// Whose certificate.
-        subject: String,
-        /// Its first second, in seconds since 1970.
-        not_before: i64,
-    },
-    /// Within 30 days.
-    ExpiresSoon {
-        /// Whose certificate.
-        subject: String,
-        /// Its last second, in seconds since 1970.
-        not_after: i64,
-    },
-    /// Without a subject alternative name, too: many clients refuse it.
-    Version1,
-    /// The key belongs to a later certificate, which is sent first instead.
-    LeafNotFirst {
-        /// Where it stood in the chain, from zero.
-        index: usize,
-    },
-    /// A certificate was not followed by its issuer. Those that could be put in order were.
-    ChainOrder {
-        /// The first one out of place, from zero.
-        index: usize,
-    },
-}
-
-impl fmt::Display for Lint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Expired { subject, not_after } => {
-                write!(f, "the certificate of {subject:?} expired at {}", utc(*not_after))
-            }
-            Self::NotYetValid { subject, not_before } => {
-                write!(f, "the certificate of {subject:?} is not valid before {}", utc(*not_before))
-            }
-            Self::ExpiresSoon { subject, not_after } => {
-                write!(f, "the certificate of {subject:?} expires at {}", utc(*not_after))
-            }
-            Self::Version1 => f.write_str(
-                "the certificate is of X.509 version 1, without subject alternative names: many clients refuse it",
-            ),
-            Self::LeafNotFirst { index } => {
-                write!(f, "the key belongs to certificate {} of the chain, which is sent first instead", index + 1)
-            }
-            Self::ChainOrder { index } => write!(
-                f,
-                "certificate {} of the chain did not issue the one before it; clients are sent them in order",
-                index + 1
-            ),
-        }
-    }
-}
-
 impl Credential {
     /// Checks the parts against each other.
     ///
@@ -200,49 +134,25 @@ impl Credential {
             .position(|certificate| belongs(&key, certificate))
             .ok_or_else(|| CredentialError::Mismatch { subject: first.subject_text() })?;
 
-        let mut lints = Vec::new();
-        if certificates[leaf].is_v1() {
-            lints.push(Lint::Version1);
-        }
-        if leaf > 0 {
-            lints.push(Lint::LeafNotFirst { index: leaf });
-        } else if let Some(at) = certificates.windows(2).position(|pair| pair[0].issuer() != pair[1].subject()) {
-            lints.push(Lint::ChainOrder { index: at + 1 });
-        }
-        let order = order(&certificates, leaf);
-        let validity = order
-            .iter()
-            .map(|at| Validity {
-                subject: certificates[*at].subject_text(),
-                not_before: certificates[*at].not_before(),
-                not_after: certificates[*at].not_after(),
-            })
-            .collect();
+        let (order, linked) = order(&certificates, leaf);
+        let lints = lint::of_chain(&certificates, &order, linked, lint::is_system_root);
+        let validity = order.iter().map(|at| Validity::of(&certificates[*at])).collect();
         let mut certified =
             CertifiedKey::new(order.iter().map(|at| CertificateDer::from(chain[*at].clone())).collect(), key);
         certified.ocsp = ocsp_staple;
-        Ok(Self { summary: Summary::from(&certificates[leaf]), certified: Arc::new(certified), lints, validity })
+        let leaf = &certificates[leaf];
+        Ok(Self { summary: leaf.into(), certified: Arc::new(certified), hosts: leaf.hosts(), lints, validity })
     }
 
     /// What is worth knowing at this time.
     #[must_use]
     pub fn lints(&self, now: UnixTime) -> Vec<Lint> {
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let dates = self.validity.iter().filter_map(|Validity { subject, not_before, not_after }| {
-            let (subject, not_before, not_after) = (subject.clone(), *not_before, *not_after);
-            match () {
-                () if now > not_after => Some(Lint::Expired { subject, not_after }),
-                () if now < not_before => Some(Lint::NotYetValid { subject, not_before }),
-                () if now > not_after - SOON => Some(Lint::ExpiresSoon { subject, not_after }),
-                () => None,
-            }
-        });
-        dates.chain(self.lints.iter().cloned()).collect()
+        self.validity.iter().filter_map(|validity| validity.lint(now)).chain(self.lints.iter().cloned()).collect()
     }
 }
 
-/// The leaf, then each issuer that is there, then what fits nowhere.
-fn order(chain: &[Certificate<'_>], leaf: usize) -> Vec<usize> {
+/// The leaf, then each issuer that is there, then what fits nowhere; and how many are of the first two.
+fn order(chain: &[Certificate<'_>], leaf: usize) -> (Vec<usize>, usize) {
     let mut order = vec![leaf];
     let mut rest: Vec<_> = (0..chain.len()).filter(|at| *at != leaf).collect();
     let mut last = leaf;
@@ -250,8 +160,9 @@ fn order(chain: &[Certificate<'_>], leaf: usize) -> Vec<usize> {
         last = rest.remove(next);
         order.push(last);
     }
+    let linked = order.len();
     order.extend(rest);
-    order
+    (order, linked)
 }
 
 fn belongs(key: &Arc<dyn SigningKey>, certificate: &Certificate<'_>) -> bool {

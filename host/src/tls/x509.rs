@@ -4,6 +4,7 @@
 //! judgement of trust anchors, and the frame of a revocation list. Reading never panics and copies nothing.
 
 pub(crate) mod der;
+mod extensions;
 mod name;
 #[cfg(test)]
 pub(crate) mod rig;
@@ -11,10 +12,11 @@ pub(crate) mod rig;
 mod tests;
 
 use der::{Reader, tag};
+use extensions::Extensions;
 use name::{COMMON_NAME, Part, general_names, name_parts, name_text};
 
 pub(crate) use der::Malformed;
-pub(crate) use name::Name;
+pub(crate) use name::{Name, names_host};
 
 /// A certificate, borrowed from its DER.
 #[derive(Clone, Debug)]
@@ -156,6 +158,39 @@ impl<'a> Certificate<'a> {
         self.extensions.names.map_or_else(Vec::new, |names| general_names(names).unwrap_or_default())
     }
 
+    /// The host names and addresses that it is for, lower case: its subject alternative names, or the common name of one
+    /// without any.
+    #[must_use]
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        if !self.has_names() {
+            return self.common_name().map(|name| name.to_ascii_lowercase()).into_iter().collect();
+        }
+        let host = |name: Name<'_>| match name {
+            Name::Dns(text) => Some(text.to_ascii_lowercase()),
+            Name::Ip(address) => Some(address.to_string()),
+            Name::Uri(_) | Name::Email(_) => None,
+        };
+        self.names().into_iter().filter_map(host).collect()
+    }
+
+    /// Whether there are subject alternative names, of whatever kind.
+    #[must_use]
+    pub(crate) fn has_names(&self) -> bool {
+        self.extensions.names.is_some()
+    }
+
+    /// Whether its issuer has the name of its subject.
+    #[must_use]
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.issuer == self.subject
+    }
+
+    /// The issuer as RFC 2253 and OpenSSL write it.
+    #[must_use]
+    pub(crate) fn issuer_text(&self) -> String {
+        name_text(self.issuer)
+    }
+
     /// The most specific common name of the subject.
     #[must_use]
     pub(crate) fn common_name(&self) -> Option<String> {
@@ -194,6 +229,24 @@ impl<'a> Signed<'a> {
     }
 }
 
+impl Signed<'_> {
+    /// The name of its hash, if that is one that signatures can be forged over.
+    #[must_use]
+    pub(crate) fn broken_hash(&self) -> Option<&'static str> {
+        let id = Reader::new(self.algorithm).expect(tag::OID).ok()?;
+        BROKEN.iter().find(|(broken, _)| *broken == id).map(|(_, hash)| *hash)
+    }
+}
+
+/// Signature algorithms over hashes that are broken.
+const BROKEN: [(&[u8], &str); 5] = [
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 2], "MD2"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 4], "MD5"),
+    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5], "SHA-1"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1], "SHA-1"),
+    (&[0x2a, 0x86, 0x48, 0xce, 0x38, 4, 3], "SHA-1"),
+];
+
 /// A public key, as SubjectPublicKeyInfo has it.
 #[derive(Clone, Debug)]
 pub(crate) struct PublicKey<'a> {
@@ -223,86 +276,6 @@ impl<'a> PublicKey<'a> {
             der::bit_length(key.integer().ok()?)
         };
         is_rsa.then(|| modulus().unwrap_or_default())
-    }
-}
-
-/// The extensions that decide something here.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Extensions<'a> {
-    /// basicConstraints says CA:TRUE.
-    pub(crate) is_authority: bool,
-    /// keyUsage, where it is present.
-    pub(crate) key_usage: Option<KeyUsage>,
-    /// extendedKeyUsage, undecoded, where it is present.
-    pub(crate) extended_key_usage: Option<&'a [u8]>,
-    /// nameConstraints, undecoded, where it is present.
-    pub(crate) name_constraints: Option<&'a [u8]>,
-    /// A critical extension that is none of those read here.
-    pub(crate) has_unknown_critical: bool,
-    names: Option<&'a [u8]>,
-}
-
-impl<'a> Extensions<'a> {
-    fn parse(list: &'a [u8]) -> Result<Self, Malformed> {
-        let mut found = Self::default();
-        let mut seen: Vec<&[u8]> = Vec::new();
-        let mut list = Reader::new(list);
-        while !list.is_empty() {
-            let mut extension = Reader::new(list.expect(tag::SEQUENCE)?);
-            let id = extension.expect(tag::OID)?;
-            let critical = match extension.optional(tag::BOOLEAN)? {
-                None => false,
-                Some(value) => der::boolean(value)?,
-            };
-            let value = extension.expect(tag::OCTET_STRING)?;
-            extension.end()?;
-            if seen.contains(&id) {
-                return Err(Malformed("an extension comes twice"));
-            }
-            seen.push(id);
-            let mut value = Reader::new(value);
-            match id {
-                BASIC_CONSTRAINTS => {
-                    let mut parts = Reader::new(value.only(tag::SEQUENCE)?);
-                    found.is_authority = match parts.optional(tag::BOOLEAN)? {
-                        None => false,
-                        Some(value) => der::boolean(value)?,
-                    };
-                    if !parts.is_empty() {
-                        parts.integer()?;
-                    }
-                    parts.end()?;
-                }
-                KEY_USAGE => found.key_usage = Some(KeyUsage(der::flags(value.only(tag::BIT_STRING)?)?)),
-                SUBJECT_ALT_NAME => {
-                    let names = value.only(tag::SEQUENCE)?;
-                    general_names(names)?;
-                    found.names = Some(names);
-                }
-                EXTENDED_KEY_USAGE => found.extended_key_usage = Some(value.whole()?),
-                NAME_CONSTRAINTS => found.name_constraints = Some(value.whole()?),
-                _ => found.has_unknown_critical |= critical,
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// The bits of keyUsage, the first one lowest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyUsage(u16);
-
-impl KeyUsage {
-    /// keyCertSign: may sign certificates.
-    #[must_use]
-    pub(crate) fn signs_certificates(self) -> bool {
-        self.0 & 1 << 5 != 0
-    }
-
-    /// cRLSign: may sign revocation lists.
-    #[must_use]
-    pub(crate) fn signs_revocation_lists(self) -> bool {
-        self.0 & 1 << 6 != 0
     }
 }
 
@@ -390,9 +363,3 @@ impl From<&Certificate<'_>> for Summary {
 pub(crate) fn utc(seconds: i64) -> String {
     der::utc(seconds)
 }
-
-const KEY_USAGE: &[u8] = &[0x55, 0x1d, 15];
-const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 17];
-const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 19];
-const NAME_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 30];
-const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 37];

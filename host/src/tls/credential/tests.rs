@@ -112,7 +112,9 @@ fn mutated_keys_never_panic() {
 #[test]
 fn dates_are_lints() {
     let made = load(&[v3("client3"), v3("inter")], key("p256")).unwrap();
-    let dates = |days| made.lints(after(days)).into_iter().filter(|lint| !matches!(lint, Lint::ChainOrder { .. }));
+    let is_date =
+        |lint: &Lint| matches!(lint, Lint::NotYetValid { .. } | Lint::ExpiresSoon { .. } | Lint::Expired { .. });
+    let dates = |days| made.lints(after(days)).into_iter().filter(is_date);
     assert_eq!(dates(1).count(), 0);
     assert!(dates(-1).all(|lint| matches!(lint, Lint::NotYetValid { .. })) && dates(-1).count() == 2);
     assert!(dates(340).all(|lint| matches!(lint, Lint::ExpiresSoon { .. })) && dates(340).count() == 2);
@@ -123,7 +125,7 @@ fn dates_are_lints() {
 
 #[test]
 fn the_chain_is_put_in_order() {
-    let leaf = || v3("by-inter");
+    let leaf = || v3("server-by-inter");
     let sent = |chain: &[Vec<u8>]| {
         let made = load(chain, key("p256")).unwrap();
         (made.certified.cert.iter().map(|der| der.to_vec()).collect::<Vec<_>>(), made.lints(after(1)))
@@ -134,9 +136,61 @@ fn the_chain_is_put_in_order() {
     assert_eq!(sent(&[v3(CA), v3("inter"), leaf()]), (right.to_vec(), vec![Lint::LeafNotFirst { index: 2 }]));
     assert_eq!(sent(&[leaf(), v3(CA), v3("inter")]), (right.to_vec(), vec![Lint::ChainOrder { index: 1 }]));
     let stranger = [leaf(), v3("inter"), v3("good")];
-    assert_eq!(sent(&stranger), (stranger.to_vec(), vec![Lint::ChainOrder { index: 2 }]));
+    let gap = |index, subject: &str, end: &str, issuer: &str| {
+        let (subject, end, issuer) = (subject.to_owned(), end.to_owned(), issuer.to_owned());
+        vec![Lint::ChainGap { index, subject, end, issuer }]
+    };
+    let root = "CN=example.com,O=example Inc.";
+    assert_eq!(sent(&stranger), (stranger.to_vec(), gap(2, "CN=odd", "CN=inter", root)));
+    assert_eq!(sent(&[leaf(), v3(CA)]).1, gap(1, root, "CN=p256", "CN=inter"));
     let twice = [leaf(), leaf()];
     assert_eq!(sent(&twice).0, twice);
+}
+
+/// What is said of a chain whose leaf has the key of `p256`, but for dates.
+fn lints(chain: &[&str]) -> Vec<Lint> {
+    let chain: Vec<_> = chain.iter().map(|name| v3(name)).collect();
+    load(&chain, key("p256")).unwrap().lints(after(1))
+}
+
+#[test]
+fn what_clients_refuse_is_said_once() {
+    let none: [Lint; 0] = [];
+    let subject = || "CN=p256".to_owned();
+    assert_eq!(lints(&["server3"]), none, "by a private authority that need not be sent");
+    assert_eq!(lints(&["server3", CA]), none);
+    assert_eq!(lints(&["any"]), [Lint::WithoutNames { common_name: None }], "for any purpose, but no host");
+    assert_eq!(lints(&["nameless"]), [Lint::WithoutNames { common_name: Some("p256".to_owned()) }]);
+    assert_eq!(lints(&["client3"]), [Lint::NotForServers]);
+    assert_eq!(lints(&["authority"]), [Lint::Authority]);
+    assert_eq!(lints(&["alone"]), [Lint::SelfSigned]);
+    assert_eq!(lints(&["alone-authority"]), [Lint::Authority]);
+    assert_eq!(lints(&["alone-sha1"]), [Lint::SelfSigned], "nobody verifies what a root says of itself");
+    assert_eq!(lints(&["sha1-3"]), [Lint::BrokenHash { subject: subject(), hash: "SHA-1" }]);
+    let inter = [Lint::BrokenHash { subject: "CN=inter".to_owned(), hash: "SHA-1" }];
+    assert_eq!(lints(&["server-by-inter", "inter-sha1", CA]), inter);
+    let small = "CN=rsa1024".to_owned();
+    assert_eq!(lints(&["server-by-small", "rsa1024"]), [Lint::SmallRsa { subject: small, bits: 1024 }]);
+}
+
+#[test]
+fn an_intermediate_is_missed_where_it_can_be_fetched() {
+    let missing = Lint::MissingIntermediate { issuer: "CN=inter".to_owned(), url: "http://ca.example/".to_owned() };
+    assert_eq!(lints(&["fetchable"]), [missing]);
+    assert_eq!(lints(&["fetchable", "inter"]), []);
+    let fetchable = v3("fetchable");
+    let leaf = [Certificate::parse(&fetchable).unwrap()];
+    let known = |name: &[u8]| name == Certificate::parse(&v3("inter")).unwrap().subject();
+    assert_eq!(lint::of_chain(&leaf, &[0], 1, known), [], "clients know an authority of the system");
+}
+
+#[test]
+fn hosts_are_names_or_else_the_common_name() {
+    let hosts = |chain: &[Vec<u8>], key| load(chain, key).unwrap().hosts;
+    let full = ["client.example.com", "*.example.net", "192.0.2.7", "2001:db8::7"];
+    assert_eq!(hosts(&[v3("full")], key("p256")), full);
+    assert_eq!(hosts(&[v1(SERVER)], key(SERVER)), ["httpbin.example.com"]);
+    assert!(hosts(&[v3("any")], key("p256")).is_empty(), "names of another kind leave the common name out");
 }
 
 /// The leaf that a client of these abilities is shown.

@@ -28,6 +28,15 @@ impl fmt::Display for Name<'_> {
     }
 }
 
+/// Whether a name in a certificate is that of `host` (RFC 9525): equal, or a wildcard for its first label. Both are
+/// lower case.
+pub(crate) fn names_host(name: &str, host: &str) -> bool {
+    match name.strip_prefix("*.") {
+        Some(suffix) => host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
+        None => name == host,
+    }
+}
+
 pub(super) const COMMON_NAME: &[u8] = &[0x55, 0x04, 3];
 
 /// The short names that OpenSSL has for the attributes seen in practice.

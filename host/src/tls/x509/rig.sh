@@ -95,7 +95,24 @@ issue p256 0x1001 $other impostor3 -extfile client.ext
 issue p256 0x1003 $ca short3 -extfile client.ext -days 1
 issue inter 0x2000 $ca inter -extfile ca.ext
 issue p256 0x2001 inter by-inter -extfile client.ext
+issue p256 0x2003 inter server-by-inter -extfile server.ext
 issue p256 0x2002 inter v1-by-inter
+
+# What clients refuse from a server.
+extensions nameless 'extendedKeyUsage=serverAuth\n'
+extensions any 'subjectAltName=email:ops@example.com\nextendedKeyUsage=clientAuth,anyExtendedKeyUsage\n'
+extensions fetchable 'subjectAltName=DNS:a.example.com\nauthorityInfoAccess=OCSP;URI:http://o.example,caIssuers;URI:http://ca.example/\n'
+extensions authority 'subjectAltName=DNS:a.example.com\nbasicConstraints=critical,CA:TRUE\n'
+issue p256 0x3000 $ca nameless -extfile nameless.ext
+issue p256 0x3001 $ca any -extfile any.ext
+issue p256 0x3002 inter fetchable -extfile fetchable.ext
+issue p256 0x3003 $ca authority -extfile authority.ext
+issue p256 0x3004 $ca sha1-3 -extfile server.ext -sha1
+issue inter 0x3005 $ca inter-sha1 -extfile ca.ext -sha1
+issue p256 0x3006 rsa1024 server-by-small -extfile server.ext
+root alone p256 /CN=alone 'subjectAltName=DNS:a.example.com\n'
+root alone-authority p256 /CN=alone "subjectAltName=DNS:a.example.com\nbasicConstraints=critical,CA:TRUE\n"
+root alone-sha1 p256 /CN=alone 'subjectAltName=DNS:a.example.com\n' -sha1
 
 # Authorities of one name and key, one of which may vouch for version 1.
 subject=/CN=odd
