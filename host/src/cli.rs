@@ -43,9 +43,10 @@ enum Command {
     Run(run::Options),
     /// Says what is wrong with a configuration, without running it
     ///
-    /// Loads everything as `run` would, except that no socket is opened and no name looked up, and prints each finding:
-    /// severity, object, field, what is wrong and what to do. Exits with 1 when there is an error.
-    #[command(after_help = "Example: sekisho check --config sekisho.json --format json")]
+    /// Does what `run` does before it serves, looks names up and binds every address for a moment, and prints each
+    /// finding: severity, object, field, what is wrong and what to do. An address in use is no error, as the gateway
+    /// itself may run. Exits with 1 when there is an error, and with 2 when the command line is wrong.
+    #[command(after_help = "Example: sekisho check --config sekisho.json --format json --fail-on warning")]
     Check(check::Options),
     /// Says which way a request takes, and why not another
     ///

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod board;
+mod check;
 mod dns;
 mod endpoints;
 mod journal;
@@ -18,6 +19,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use board::{Board, LoadedCode, PluginCard, PluginKind, Published, SecretCard, SecretState};
+pub use check::{Checked, check};
 pub use journal::conditions;
 pub use pipeline::{Build, Pipeline};
 

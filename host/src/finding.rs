@@ -35,6 +35,26 @@ impl Severity {
     }
 }
 
+/// How many findings there are of each severity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Errors.
+    pub errors: usize,
+    /// Warnings.
+    pub warnings: usize,
+    /// The rest.
+    pub infos: usize,
+}
+
+impl Counts {
+    /// Counts them.
+    #[must_use]
+    pub fn of(findings: &[Finding]) -> Self {
+        let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+        Self { errors: count(Severity::Error), warnings: count(Severity::Warning), infos: count(Severity::Info) }
+    }
+}
+
 /// What a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Subject {
@@ -99,9 +119,9 @@ impl Finding {
         Self::new(severity, subject, code, message)
     }
 
-    /// As commands and the admin endpoint give it.
+    /// As commands and the admin endpoint give it to programs; docs/check.md describes the form, to which keys may be added.
     #[must_use]
-    pub fn as_json(&self, places: &Places) -> Value {
+    pub fn to_json(&self, places: &Places) -> Value {
         let mut value = json!({
             "severity": self.severity.name(),
             "code": self.code,
@@ -144,3 +164,6 @@ impl fmt::Display for Finding {
         if self.remedy.is_empty() { Ok(()) } else { write!(f, " ({})", self.remedy) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ macro_rules! in_both_forms {
 mod admin;
 mod backends;
 mod bodies;
+mod check;
 mod commands;
 mod endurance;
 mod explain;

@@ -276,7 +276,7 @@ pub(super) async fn of(board: &Board) -> Status {
                 text: refused.text.clone(),
             })
             .collect(),
-        findings: published.findings.iter().map(|finding| finding.as_json(&published.places)).collect(),
+        findings: published.findings.iter().map(|finding| finding.to_json(&published.places)).collect(),
     }
 }
 

@@ -1,59 +1,81 @@
 //! `sekisho check`.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::print::{self, Colours, counted};
 use super::{Config, Format};
 use crate::bootstrap::BootstrapError;
-use crate::control::Pipeline;
-use crate::finding::Severity;
+use crate::control::{self, Checked};
+use crate::finding::{Counts, Finding, Places, Severity, Subject};
+
+/// Of the JSON that is printed; keys may be added without a new one.
+const VERSION: u32 = 1;
 
 /// What `check` is told.
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
     config: Config,
-    /// Form of the answer
+    /// Form of the answer; docs/check.md describes the JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// The least bad finding that makes the exit code 1
+    #[arg(long, value_name = "SEVERITY", value_enum, default_value_t = FailOn::Error)]
+    fail_on: FailOn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    Error,
+    Warning,
 }
 
 pub(super) fn check(options: &Options) -> anyhow::Result<ExitCode> {
-    let bootstrap = match options.config.read() {
-        Ok(bootstrap) => bootstrap,
-        Err(error) if options.format == Format::Json => {
-            let finding = json!({"severity": "error", "code": "bootstrap", "message": chain(error), "remedy": ""});
-            println!("{:#}", json!({"errors": 1, "warnings": 0, "findings": [finding]}));
-            return Ok(ExitCode::FAILURE);
-        }
-        Err(error) => return Err(error.into()),
+    let checked = match options.config.read() {
+        Ok(bootstrap) => control::check(bootstrap)?,
+        Err(error) => Checked { findings: of_bootstrap(error), places: Places::new() },
     };
-    let mut pipeline = Pipeline::new(bootstrap, 1, None)?;
-    let mut build = pipeline.build(Instant::now());
-    build.drop_unbound(&BTreeMap::new());
-    let findings = &build.findings;
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let counts = Counts::of(&checked.findings);
     match options.format {
-        Format::Text => {
-            let colours = Colours::of_stdout();
-            findings.iter().for_each(|found| println!("{}", print::finding(&found.as_json(&build.places), colours)));
-            println!("{}, {}", counted(errors, "error"), counted(warnings, "warning"));
-        }
-        Format::Json => {
-            let findings: Vec<Value> = findings.iter().map(|finding| finding.as_json(&build.places)).collect();
-            let answer = json!({"errors": errors, "warnings": warnings, "findings": findings});
-            println!("{answer:#}");
-        }
+        Format::Text => print(&checked, counts),
+        Format::Json => println!("{:#}", as_json(&checked, counts)),
     }
-    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let fails = counts.errors > 0 || (options.fail_on == FailOn::Warning && counts.warnings > 0);
+    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn chain(error: BootstrapError) -> String {
-    format!("{:#}", anyhow::Error::from(error))
+fn of_bootstrap(error: BootstrapError) -> Vec<Finding> {
+    let of = |path: &std::path::Path, at, message| {
+        let subject = Subject::File { path: path.display().to_string(), at };
+        Finding::new(Severity::Error, subject, "bootstrap-file", message)
+    };
+    match error {
+        BootstrapError::Unreadable { path, source } => {
+            let finding = of(&path, None, format!("cannot read it: {source}"));
+            vec![finding.remedy("name another with --config, or try `sekisho demo`")]
+        }
+        BootstrapError::Syntax { path, line, column, message } => {
+            vec![of(&path, Some((line, column)), message).remedy("docs/configuration.md lists its keys")]
+        }
+        BootstrapError::Invalid { path, problems } => {
+            problems.into_iter().map(|problem| of(&path, None, problem)).collect()
+        }
+    }
+}
+
+fn as_json(checked: &Checked, counts: Counts) -> Value {
+    let Counts { errors, warnings, infos } = counts;
+    let findings: Vec<Value> = checked.findings.iter().map(|finding| finding.to_json(&checked.places)).collect();
+    json!({"version": VERSION, "errors": errors, "warnings": warnings, "infos": infos, "findings": findings})
+}
+
+fn print(checked: &Checked, counts: Counts) {
+    let colours = Colours::of_stdout();
+    for finding in &checked.findings {
+        println!("{}", print::finding(&finding.to_json(&checked.places), colours));
+    }
+    println!("{}, {}", counted(counts.errors, "error"), counted(counts.warnings, "warning"));
 }

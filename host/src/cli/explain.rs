@@ -64,7 +64,10 @@ pub(super) fn explain(options: &Options) -> anyhow::Result<ExitCode> {
     };
     match options.format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
-        Format::Text => print!("{}", text(&answer, Colours::of_stdout())),
+        Format::Text => {
+            let answer = serde_json::from_value(print::harmless(serde_json::to_value(&answer)?))?;
+            print!("{}", text(&answer, Colours::of_stdout()));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 
 use serde_json::Value;
 
+use crate::printable::printable;
+
 /// Whether colours are used: on a terminal only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Colours(bool);
@@ -28,8 +30,19 @@ impl Colours {
     }
 }
 
-/// A finding in the form of [`crate::finding::Finding::as_json`].
+/// The same with nothing in it that moves a cursor: names come from files and plugins.
+pub(super) fn harmless(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(printable(text, usize::MAX)),
+        Value::Array(values) => values.into_iter().map(harmless).collect(),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, harmless(value))).collect(),
+        other => other,
+    }
+}
+
+/// A finding in the form of [`crate::finding::Finding::to_json`].
 pub(super) fn finding(finding: &Value, colours: Colours) -> String {
+    let finding = &harmless(finding.clone());
     let part = |name: &str| finding[name].as_str().unwrap_or_default();
     let severity = part("severity");
     let code = match severity {

@@ -28,7 +28,9 @@ pub(super) struct Options {
 
 pub(super) fn status(options: &Options) -> anyhow::Result<ExitCode> {
     let json = client::get(client::address(options.admin, &options.config)?, "/status")?;
-    let status: Status = serde_json::from_str(&json).context("the gateway's answer is not one of this version")?;
+    let value = serde_json::from_str(&json).context("the gateway's answer is no JSON")?;
+    let value = if options.format == Format::Text { print::harmless(value) } else { value };
+    let status: Status = serde_json::from_value(value).context("the gateway's answer is not one of this version")?;
     match options.format {
         Format::Json => println!("{}", serde_json::to_string_pretty(&status)?),
         Format::Text => print!("{}", text(&status, Colours::of_stdout())),

@@ -32,6 +32,12 @@ struct Known {
     wanted: bool,
 }
 
+impl Known {
+    fn is_pending(&self) -> bool {
+        self.addresses.is_empty() && self.failure.is_none()
+    }
+}
+
 impl Resolver {
     /// A resolver whose answers are told to `tell`, and come back by [`Resolver::answered`].
     ///
@@ -84,6 +90,18 @@ impl Resolver {
             _ if !known.addresses.is_empty() => Ok(known.addresses.clone()),
             Some(failure) => Err(format!("`{name}` cannot be looked up: {failure}")),
             None => Err(format!("`{name}` is being looked up")),
+        }
+    }
+
+    /// Whether any name has been asked for and was never answered.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.known.values().any(Known::is_pending)
+    }
+
+    /// Takes no answer for one.
+    pub(super) fn give_up(&mut self, why: &str) {
+        for known in self.known.values_mut().filter(|known| known.is_pending()) {
+            known.failure = Some(why.to_owned());
         }
     }
 

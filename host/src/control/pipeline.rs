@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use super::assemble::{self, Claim, Placed};
 use super::board::{PluginCard, SecretCard};
@@ -25,6 +25,9 @@ use crate::tls::client_auth::TrustLint;
 use crate::tls::{CredentialMaterial, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
 use crate::upstream::{Cluster, Endpoint};
 use crate::worker::Loaded;
+
+/// The place of objects that the source added.
+const IMPLIED: &str = "(implied)";
 
 /// Everything that is kept from one generation to the next.
 pub struct Pipeline {
@@ -135,6 +138,21 @@ impl Pipeline {
         self.resolver.as_mut().is_some_and(|resolver| resolver.answered(answer, Instant::now()))
     }
 
+    /// Takes answers until every name has one, or there is no more time: then none is one too. Whether anything changed.
+    pub(super) fn await_names(&mut self, answers: &mpsc::Receiver<Answer>, patience: Duration) -> bool {
+        let Some(resolver) = &mut self.resolver else { return false };
+        let deadline = Instant::now() + patience;
+        let waited = resolver.is_waiting();
+        while resolver.is_waiting() {
+            let now = Instant::now();
+            match answers.recv_timeout(deadline.saturating_duration_since(now)) {
+                Ok(answer) => drop(resolver.answered(answer, now)),
+                Err(_) => resolver.give_up(&format!("there was no answer within {} s", patience.as_secs())),
+            }
+        }
+        waited
+    }
+
     /// Reads, translates, decodes and joins the newest good parts.
     pub fn build(&mut self, now: Instant) -> Build {
         let snapshot = self.source.read();
@@ -166,6 +184,7 @@ impl Pipeline {
                 let tls = listener_tls(&mut self.tls, &name, said, &sources, v1_clients);
                 if let Some(Err(why)) = tls.as_ref().map(|tls| &tls.config)
                     && said.refused.is_none()
+                    && !lacks_secret(said, &sources)
                 {
                     let (object, field) = (&said.origin.object, &said.origin.field);
                     let message = format!("the listener refuses its clients: {why}");
@@ -228,7 +247,8 @@ impl Pipeline {
         }
         findings.sort();
         findings.dedup();
-        let places = snapshot.objects.values().map(|object| (object.key.clone(), Arc::clone(&object.place))).collect();
+        let read = snapshot.objects.values().filter(|object| &*object.place != IMPLIED);
+        let places = read.map(|object| (object.key.clone(), Arc::clone(&object.place))).collect();
         let sockets = sockets.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect();
         Build { sockets, parts, outcomes, findings, wake, places, secrets: cards, placements }
     }
@@ -507,6 +527,13 @@ fn listener_tls(
     Some(cache.listener(&spec))
 }
 
+/// Whether a secret of the listener is not to be had, which is a finding of its own.
+fn lacks_secret(said: &model::Listener, sources: &[Resolved]) -> bool {
+    let Protocol::Https(termination) = &said.protocol else { return false };
+    let trust = termination.client.iter().flat_map(|client| &client.trust);
+    termination.credentials.iter().chain(trust).any(|source| sources[*source].material.is_none())
+}
+
 /// What there is to know of the authorities that a listener's clients are verified by.
 fn trust_findings(tls: Option<&TlsListener>, said: &model::Listener) -> Vec<Finding> {
     let lints = tls.and_then(|tls| tls.verification.as_ref()).map(Verification::lints).unwrap_or_default();
@@ -587,7 +614,7 @@ fn carry_over(
     said: &model::Cluster,
     members: &[(SocketAddr, u32)],
     before: Option<&(model::Cluster, Arc<Cluster>)>,
-    connect_timeout: std::time::Duration,
+    connect_timeout: Duration,
 ) -> Arc<Cluster> {
     let known = before.map(|(_, cluster)| cluster.endpoints.as_slice()).unwrap_or_default();
     let same_members = known.len() == members.len()
@@ -618,8 +645,6 @@ fn carry_over(
 fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
     const HOST: [(&str, &str); 5] =
         [("", "Secret"), ("", "ConfigMap"), ("", "Service"), ("", "Namespace"), ("discovery.k8s.io", "EndpointSlice")];
-    // The class of the Gateway API is implied even where no plugin reads it.
-    const IMPLIED: &str = "(implied)";
     let read = || dialects.iter().filter_map(|dialect| dialect.code.plugin.as_ref()).flat_map(|plugin| &plugin.reads);
     let is_read = |key: &ObjectKey| {
         let same = |(group, kind): (&str, &str)| key.group == group && key.kind == kind;
@@ -628,6 +653,7 @@ fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
     snapshot
         .objects
         .values()
+        // The class of the Gateway API is implied even where no plugin reads it.
         .filter(|object| &*object.place != IMPLIED && !is_read(&object.key))
         .map(|object| {
             let named = if object.key.group.is_empty() {

@@ -58,6 +58,19 @@ impl Sockets {
     }
 }
 
+/// Binds all of them as [`Sockets::bind`] does, and lets go again; those that cannot be bound, and why.
+pub(super) fn try_out(addresses: &[SocketAddr]) -> Vec<(SocketAddr, std::io::Error)> {
+    let mut held = Vec::new();
+    let mut failed = Vec::new();
+    for address in addresses {
+        match bind_for_all(*address, 1) {
+            Ok(listeners) => held.push(listeners),
+            Err(error) => failed.push((*address, error)),
+        }
+    }
+    failed
+}
+
 fn bind_for_all(address: SocketAddr, workers: usize) -> std::io::Result<Vec<TcpListener>> {
     // Sockets that share a port let another process of the same user join unnoticed. One that does not share finds out
     // whether somebody else is there.

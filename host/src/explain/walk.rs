@@ -390,7 +390,7 @@ impl Walk<'_> {
         // What did not come to be cannot be on the way.
         let all_errors = refused && !explained;
         let told = |finding: &&Finding| on_the_way(finding) || (all_errors && error(finding));
-        let findings = self.view.findings.iter().filter(told).map(|finding| finding.as_json(self.view.places));
+        let findings = self.view.findings.iter().filter(told).map(|finding| finding.to_json(self.view.places));
         self.answer.findings = findings.collect();
     }
 }
