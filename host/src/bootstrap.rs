@@ -281,7 +281,7 @@ impl Bootstrap {
     }
 }
 
-/// serde_json repeats line and column at the end of its messages.
+/// serde_json and serde-saphyr repeat line and column at the end of their messages.
 pub(crate) fn without_place(message: &str) -> String {
     message.rsplit_once(" at line ").map_or(message, |(what, _)| what).to_owned()
 }

@@ -60,7 +60,7 @@ fn yaml(bytes: &[u8]) -> Result<Vec<Value>, ParseError> {
         .map(|documents| documents.into_iter().filter(|document| !document.is_null()).collect())
         .map_err(|e| ParseError {
             at: e.location().map(|place| (place.line() as usize, place.column() as usize)),
-            message: first_line(&e.without_snippet().to_string()),
+            message: crate::bootstrap::without_place(&first_line(&e.without_snippet().to_string())),
         })
 }
 
@@ -176,6 +176,7 @@ mod tests {
         assert_eq!(error.at, Some((2, 10)));
         let error = parse(Path::new("x.yaml"), b"a: b\n  c: [").unwrap_err();
         assert_eq!(error.at.unwrap().0, 2, "{error:?}");
+        assert!(!error.message.contains(" line "), "{error:?}");
         let error = parse(Path::new("x.json"), br#"{"kind":"A","metadata":{"name":"n"}}"#).unwrap_err();
         assert_eq!(error.message, "n has no apiVersion");
         assert!(parse(Path::new("x.json"), b"[]").is_err());
