@@ -442,7 +442,9 @@ impl Build {
                     "cannot-bind",
                     format!("cannot listen: {why}"),
                 )
-                .remedy("free the address, or map the port to another one under `ports` in the bootstrap file"),
+                .remedy(
+                    "free it, map its port to another one under `ports`, or correct `addresses` in the bootstrap file",
+                ),
             );
         }
         for (placement, outcome) in self.placements.iter().zip(&mut self.outcomes) {

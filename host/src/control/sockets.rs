@@ -1,12 +1,53 @@
 //! Sockets: bound once, one for each worker, and kept for as long as a generation wants them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel holds until a worker takes them.
 const BACKLOG: i32 = 1024;
+
+/// Why an address cannot be bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// By another process.
+    InUse,
+    /// One address of a port and all of them, as in `127.0.0.1` and `0.0.0.0`, are in each other's way.
+    Clash(SocketAddr),
+    NotOurs,
+    Forbidden,
+    Other(String),
+}
+
+impl Refusal {
+    fn new(address: SocketAddr, error: &std::io::Error, mut bound: impl Iterator<Item = SocketAddr>) -> Self {
+        let clashes = |other: &SocketAddr| {
+            (other.port(), other.is_ipv4()) == (address.port(), address.is_ipv4())
+                && (other.ip().is_unspecified() || address.ip().is_unspecified())
+        };
+        match error.kind() {
+            ErrorKind::AddrInUse => bound.find(clashes).map_or(Self::InUse, Self::Clash),
+            ErrorKind::AddrNotAvailable => Self::NotOurs,
+            ErrorKind::PermissionDenied => Self::Forbidden,
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse => f.write_str("the address is in use"),
+            Self::Clash(other) => write!(f, "this gateway listens on {other} already"),
+            Self::NotOurs => f.write_str("it is not an address of this machine"),
+            Self::Forbidden => f.write_str("permission denied; ports below 1024 need CAP_NET_BIND_SERVICE"),
+            Self::Other(error) => f.write_str(error),
+        }
+    }
+}
 
 /// Which addresses are bound, and what workers still have to be given.
 #[derive(Debug, Default)]
@@ -35,7 +76,10 @@ impl Sockets {
                     self.bound.insert(address);
                     self.fresh.push((address, listeners));
                 }
-                Err(error) => drop(unbound.insert(address, error.to_string())),
+                Err(error) => {
+                    let refusal = Refusal::new(address, &error, self.bound.iter().copied());
+                    unbound.insert(address, refusal.to_string());
+                }
             }
         }
         unbound
@@ -59,16 +103,19 @@ impl Sockets {
 }
 
 /// Binds all of them as [`Sockets::bind`] does, and lets go again; those that cannot be bound, and why.
-pub(super) fn try_out(addresses: &[SocketAddr]) -> Vec<(SocketAddr, std::io::Error)> {
-    let mut held = Vec::new();
-    let mut failed = Vec::new();
+pub(super) fn try_out(addresses: impl Iterator<Item = SocketAddr>) -> Vec<(SocketAddr, Refusal)> {
+    let mut held: Vec<(SocketAddr, Vec<TcpListener>)> = Vec::new();
+    let mut refused = Vec::new();
     for address in addresses {
-        match bind_for_all(*address, 1) {
-            Ok(listeners) => held.push(listeners),
-            Err(error) => failed.push((*address, error)),
+        match bind_for_all(address, 1) {
+            Ok(listeners) => held.push((address, listeners)),
+            Err(error) => {
+                let bound = held.iter().map(|(address, _)| *address);
+                refused.push((address, Refusal::new(address, &error, bound)));
+            }
         }
     }
-    failed
+    refused
 }
 
 fn bind_for_all(address: SocketAddr, workers: usize) -> std::io::Result<Vec<TcpListener>> {
@@ -114,5 +161,22 @@ mod tests {
         assert_eq!(shares.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
         assert!(sockets.bind([address].into_iter(), 2).is_empty(), "it stays bound");
         assert!(sockets.take(2).iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn who_has_an_address_is_told_apart() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = other.local_addr().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let on_free = |ip: [u8; 4]| SocketAddr::new(ip.into(), free.port());
+        // An address for documentation (RFC 5737) is nobody's.
+        let (everywhere, nowhere) = (on_free([0; 4]), on_free([192, 0, 2, 1]));
+        assert_eq!(
+            try_out([taken, everywhere, free, nowhere].into_iter()),
+            [(taken, Refusal::InUse), (free, Refusal::Clash(everywhere)), (nowhere, Refusal::NotOurs)]
+        );
+        assert_eq!(try_out([free].into_iter()), [], "they are let go again");
+        let unbound = Sockets::default().bind([everywhere, free].into_iter(), 1);
+        assert_eq!(unbound[&free], format!("this gateway listens on {everywhere} already"));
     }
 }
