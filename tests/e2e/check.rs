@@ -33,6 +33,7 @@ issue nameless $root 'extendedKeyUsage=serverAuth'
 issue client $root "$san\nextendedKeyUsage=clientAuth"
 issue sha1 $root "$san" -sha1
 issue soon $root "$san" -days 10
+issue expired $root "$san" -days -1
 issue inter $root 'basicConstraints=critical,CA:TRUE'
 issue leaf inter "$san\nauthorityInfoAccess=caIssuers;URI:http://ca.example.com/inter.crt"
 cat leaf.crt inter.crt > full.crt
@@ -93,6 +94,11 @@ fn what_clients_refuse_is_one_finding() {
         codes.sort();
         assert_eq!(codes, found, "{chain}");
     }
+}
+
+#[test]
+fn what_is_out_of_date_is_an_error() {
+    check(&site("expired", "expired"), &[]).exits(1).says(&["error[expired-certificate]", "CN=expired", "renew it"]);
 }
 
 #[test]
@@ -242,4 +248,12 @@ fn texts_from_objects_do_nothing_to_a_terminal() {
     let checked = check(&site, &[]).exits(1).says(&["\\u{1b}[2J\\u{7}\\u{202e}"]);
     let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
     assert!(checked.text().chars().all(harmless), "{:?}", checked.text());
+}
+
+#[test]
+fn who_has_read_enough_may_leave() {
+    let site = Site::with_httpbin(Form::Istio);
+    let shell = r#"{ "$0" check --config "$1"; echo "exit $?" >&2; } | exec true"#;
+    let said = Finished::of(Command::new("sh").args(["-c", shell]).arg(program()).arg(site.bootstrap())).exits(0);
+    assert_eq!(said.stderr, "exit 1\n", "its own exit code, and no complaint");
 }

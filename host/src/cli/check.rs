@@ -40,8 +40,8 @@ pub(super) fn check(options: &Options) -> anyhow::Result<ExitCode> {
     };
     let counts = Counts::of(&checked.findings);
     match options.format {
-        Format::Text => print(&checked, counts),
-        Format::Json => println!("{:#}", as_json(&checked, counts)),
+        Format::Text => print::say(&as_text(&checked, counts))?,
+        Format::Json => print::say(&format!("{:#}\n", as_json(&checked, counts)))?,
     }
     let fails = counts.errors > 0 || (options.fail_on == FailOn::Warning && counts.warnings > 0);
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -72,10 +72,12 @@ fn as_json(checked: &Checked, counts: Counts) -> Value {
     json!({"version": VERSION, "errors": errors, "warnings": warnings, "infos": infos, "findings": findings})
 }
 
-fn print(checked: &Checked, counts: Counts) {
+fn as_text(checked: &Checked, counts: Counts) -> String {
     let colours = Colours::of_stdout();
+    let mut text = String::new();
     for finding in &checked.findings {
-        println!("{}", print::finding(&finding.to_json(&checked.places), colours));
+        text.push_str(&print::finding(&finding.to_json(&checked.places), colours));
+        text.push('\n');
     }
-    println!("{}, {}", counted(counts.errors, "error"), counted(counts.warnings, "warning"));
+    text + &format!("{}, {}\n", counted(counts.errors, "error"), counted(counts.warnings, "warning"))
 }

@@ -63,10 +63,10 @@ pub(super) fn explain(options: &Options) -> anyhow::Result<ExitCode> {
         None => offline(&question, options)?,
     };
     match options.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
+        Format::Json => print::say(&(serde_json::to_string_pretty(&answer)? + "\n"))?,
         Format::Text => {
             let answer = serde_json::from_value(print::harmless(serde_json::to_value(&answer)?))?;
-            print!("{}", text(&answer, Colours::of_stdout()));
+            print::say(&text(&answer, Colours::of_stdout()))?;
         }
     }
     Ok(ExitCode::SUCCESS)

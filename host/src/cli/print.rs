@@ -1,10 +1,19 @@
 //! How commands write for people.
 
-use std::io::IsTerminal;
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use serde_json::Value;
 
 use crate::printable::printable;
+
+/// Prints an answer, whole. Who has read enough of it may leave, as `head` does.
+pub(super) fn say(answer: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(answer.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        said => said,
+    }
+}
 
 /// Whether colours are used: on a terminal only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +21,7 @@ pub(super) struct Colours(bool);
 
 impl Colours {
     pub(super) fn of_stdout() -> Self {
-        Self(std::io::stdout().is_terminal())
+        Self(io::stdout().is_terminal())
     }
 
     fn paint(self, code: &str, text: &str) -> String {

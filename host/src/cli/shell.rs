@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, print};
 
 /// What `completions` is told.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(super) struct Man {
 pub(super) fn completions(options: &Completions) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut Cli::command(), "sekisho", &mut script);
-    print!("{}", String::from_utf8(script).context("the script is no text")?);
+    print::say(&String::from_utf8(script).context("the script is no text")?)?;
     Ok(ExitCode::SUCCESS)
 }
 

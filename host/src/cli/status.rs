@@ -32,8 +32,8 @@ pub(super) fn status(options: &Options) -> anyhow::Result<ExitCode> {
     let value = if options.format == Format::Text { print::harmless(value) } else { value };
     let status: Status = serde_json::from_value(value).context("the gateway's answer is not one of this version")?;
     match options.format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&status)?),
-        Format::Text => print!("{}", text(&status, Colours::of_stdout())),
+        Format::Json => print::say(&(serde_json::to_string_pretty(&status)? + "\n"))?,
+        Format::Text => print::say(&text(&status, Colours::of_stdout()))?,
     }
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -146,8 +146,8 @@ impl fmt::Display for Lint {
             ),
             Self::MissingIntermediate { issuer, url } => write!(
                 f,
-                "the certificate is sent without that of its issuer {issuer:?}, which is none of this system's \
-                 authorities: clients that do not know it either refuse the certificate (it can be fetched from {url})"
+                "the certificate is sent alone, and its issuer {issuer:?} is none of this system's authorities: clients \
+                 that do not have the issuer's certificate refuse it (it is at {url})"
             ),
         }
     }
