@@ -3,8 +3,10 @@
 mod backends;
 mod certificates;
 
+use std::fs::Permissions;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -57,7 +59,13 @@ const BOOTSTRAP: &str =
 const SECURE_PORT: u16 = 8443;
 
 pub(super) fn demo(options: &Options) -> anyhow::Result<ExitCode> {
-    let directory = tempfile::Builder::new().prefix("sekisho-demo-").tempdir().context("no directory for the demo")?;
+    // Private keys will be in it.
+    let private = Permissions::from_mode(0o700);
+    let directory = tempfile::Builder::new()
+        .prefix("sekisho-demo-")
+        .permissions(private)
+        .tempdir()
+        .context("no directory for the demo")?;
     let certificates = Certificates::make().context("cannot make certificates")?;
     let config = write(directory.path(), options, &certificates)?;
     let bootstrap = Bootstrap::read(&config)?;
