@@ -101,6 +101,34 @@ fn what_is_out_of_date_is_an_error() {
     check(&site("expired", "expired"), &[]).exits(1).says(&["error[expired-certificate]", "CN=expired", "renew it"]);
 }
 
+/// Nothing else changes meanwhile: it is the clock that makes the gateway look.
+#[test]
+fn a_certificate_expires_while_the_gateway_runs() {
+    let site = site("good", "good");
+    Certificates::shared().sh(r#"
+cd lint
+cat > brief.cnf <<END
+[ca]
+default_ca=d
+[d]
+database=brief.txt
+new_certs_dir=.
+rand_serial=yes
+default_md=sha256
+policy=p
+[p]
+commonName=supplied
+END
+: > brief.txt
+end=$(date -u -d '6 seconds' +%Y%m%d%H%M%SZ)
+openssl ca -batch -notext -config brief.cnf -in good.csr -cert ../example_certs1/example.com.crt \
+  -keyfile ../example_certs1/example.com.key -extfile good.ext -enddate $end -out brief.crt
+"#);
+    site.create_secret("tls httpbin-credential --key=lint/good.key --cert=lint/brief.crt");
+    let gateway = site.run();
+    gateway.log().wait(|line| line.is_complaint() && line.has(&["expired-certificate"]));
+}
+
 #[test]
 fn a_host_that_no_certificate_has_is_named() {
     for form in Form::BOTH {

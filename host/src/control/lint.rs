@@ -99,9 +99,8 @@ fn is_readable_by_all(file: &Path) -> bool {
     const READ: u32 = 0o004;
     const ENTER: u32 = 0o001;
     let allows = |path: &Path, bit| path.metadata().is_ok_and(|found| found.mode() & bit != 0);
-    file.canonicalize().is_ok_and(|real| {
-        real.is_file() && allows(&real, READ) && real.ancestors().skip(1).all(|above| allows(above, ENTER))
-    })
+    let reaches = |real: PathBuf| real.ancestors().skip(1).all(|above| allows(above, ENTER));
+    file.is_file() && allows(file, READ) && file.canonicalize().is_ok_and(reaches)
 }
 
 /// The hosts of a listener that clients do not find in any of its certificates.

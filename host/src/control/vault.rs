@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -140,7 +140,7 @@ impl Vault {
         &self.key_files
     }
 
-    /// Forgets what no translation refers to any more; when the next grace is over.
+    /// Forgets what no translation refers to any more; when the next grace is over, or a certificate's time.
     pub(super) fn finish(&mut self) -> Option<Instant> {
         let round = self.round;
         self.entries.retain(|_, entry| entry.used == round);
@@ -192,6 +192,8 @@ impl Vault {
         match &entry.last {
             Some(Ok(found)) => {
                 findings.extend(found.findings());
+                let change = found.lasts().and_then(|lasts| now.checked_add(lasts));
+                self.next = [self.next, change].into_iter().flatten().min();
                 self.key_files.extend(found.key_file.clone());
                 Resolved { material: Some(found.material.clone()), state: SourceState::Ready }
             }
@@ -494,6 +496,14 @@ fn tell(found: &Found) {
 }
 
 impl Found {
+    /// How long its findings stay as they are.
+    fn lasts(&self) -> Option<Duration> {
+        match &self.material {
+            Material::Credential(material) => material.credential.lints_last(UnixTime::now()),
+            Material::Trust(_) => None,
+        }
+    }
+
     /// What there is to say of it now.
     fn findings(&self) -> Vec<Finding> {
         match &self.material {

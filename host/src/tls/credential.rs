@@ -8,6 +8,7 @@ mod lint;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{
@@ -148,6 +149,13 @@ impl Credential {
     #[must_use]
     pub fn lints(&self, now: UnixTime) -> Vec<Lint> {
         self.validity.iter().filter_map(|validity| validity.lint(now)).chain(self.lints.iter().cloned()).collect()
+    }
+
+    /// How long [`Credential::lints`] stays as it is.
+    #[must_use]
+    pub fn lints_last(&self, now: UnixTime) -> Option<Duration> {
+        let next = self.validity.iter().filter_map(|validity| validity.changes(now)).min()?;
+        Some(Duration::from_secs(next - now.as_secs()))
     }
 }
 

@@ -177,6 +177,12 @@ impl Validity {
             () => None,
         }
     }
+
+    /// When [`Validity::lint`] next says something else, in seconds since 1970.
+    pub(super) fn changes(&self, now: UnixTime) -> Option<u64> {
+        let changes = [self.not_before, self.not_after - SOON + 1, self.not_after + 1];
+        changes.into_iter().filter_map(|at| u64::try_from(at).ok()).filter(|at| *at > now.as_secs()).min()
+    }
 }
 
 /// What does not change with time. `order` begins with the leaf; the first `linked` issued one another. `is_root` knows

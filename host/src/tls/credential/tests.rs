@@ -119,6 +119,8 @@ fn dates_are_lints() {
     assert!(dates(-1).all(|lint| matches!(lint, Lint::NotYetValid { .. })) && dates(-1).count() == 2);
     assert!(dates(340).all(|lint| matches!(lint, Lint::ExpiresSoon { .. })) && dates(340).count() == 2);
     assert!(dates(366).all(|lint| matches!(lint, Lint::Expired { .. })) && dates(366).count() == 2);
+    let lasts = |days| made.lints_last(after(days)).map(|lasts| (lasts.as_secs() + 43_200) / 86_400);
+    assert_eq!([-1, 1, 340, 366].map(lasts), [Some(1), Some(334), Some(25), None]);
     let text = dates(366).next().unwrap().to_string();
     assert!(text.starts_with("the certificate of \"CN=p256\" expired at 20"), "{text}");
 }
