@@ -5,7 +5,7 @@ mod request;
 mod text;
 mod translation;
 
-use rig::{Curl, Form, Gateway, Http, Site, misbehaving};
+use rig::{Curl, Form, Gateway, Http, Site, eventually, misbehaving};
 use serde_json::{Value, json};
 
 use crate::task::*;
@@ -84,6 +84,30 @@ fn put(site: &Site, code: &[u8]) {
 #[track_caller]
 fn names_the_failure(gateway: &Gateway, since: usize, plugin: &str, call: &str, said: &[&str]) {
     gateway.log().wait_since(since, |line| line.is_complaint() && line.has(&[plugin, call]) && line.has(said));
+    eventually(|| {
+        let told = told_by_status(gateway, plugin);
+        let missing = [call].into_iter().chain(said.iter().copied()).find(|part| !told.contains(part));
+        missing.map_or(Ok(()), |part| Err(format!("`sekisho status` says nothing of {part:?}:\n{told}")))
+    });
+}
+
+/// What `sekisho status` says of a plugin's failures.
+fn told_by_status(gateway: &Gateway, plugin: &str) -> String {
+    let status = gateway.status();
+    let of = |part: &str, key: &str| {
+        let entries = status[part].as_array().cloned().unwrap_or_default();
+        entries.into_iter().filter(|entry| entry[key] == plugin).collect::<Vec<_>>()
+    };
+    let mut told = Vec::new();
+    for plugin in of("plugins", "name") {
+        let failure = &plugin["lastFailure"];
+        told.extend([plugin["problem"].clone(), failure["call"].clone(), failure["cause"].clone()]);
+        told.extend(failure["backtrace"].as_array().cloned().unwrap_or_default());
+    }
+    for finding in of("findings", "plugin") {
+        told.extend([finding["code"].clone(), finding["message"].clone()]);
+    }
+    told.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
 }
 
 /// A plugin that went on well is replaced by one that cannot be used: it serves on as it was, and the new code is taken

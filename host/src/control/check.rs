@@ -27,6 +27,7 @@ pub struct Checked {
 /// # Errors
 /// When the sandbox or a thread cannot be started.
 pub fn check(bootstrap: Bootstrap) -> anyhow::Result<Checked> {
+    let admin = bootstrap.admin;
     let (sender, answers) = mpsc::channel();
     let resolver = Resolver::start(move |answer| drop(sender.send(answer)))?;
     let mut pipeline = Pipeline::new(bootstrap, 1, Some(resolver))?;
@@ -38,9 +39,20 @@ pub fn check(bootstrap: Bootstrap) -> anyhow::Result<Checked> {
         try_out(build.sockets.keys().copied()).into_iter().partition(|(_, refusal)| *refusal == Refusal::InUse);
     build.drop_unbound(&refused.into_iter().map(|(address, refusal)| (address, refusal.to_string())).collect());
     let mut findings = build.findings;
+    findings.extend(try_out([admin].into_iter()).into_iter().map(|(address, refusal)| of_admin(address, &refusal)));
     findings.extend(in_use.into_iter().map(|(address, _)| address_in_use(address)));
     findings.sort();
     Ok(Checked { findings, places: build.places })
+}
+
+/// `run` does not start without its admin endpoint.
+fn of_admin(address: SocketAddr, refusal: &Refusal) -> Finding {
+    if *refusal == Refusal::InUse {
+        return address_in_use(address).remedy("if it is another: free the address, or name one as `admin.address`");
+    }
+    let subject = Subject::Socket(address.to_string());
+    let message = format!("the admin endpoint cannot listen: {refusal}");
+    Finding::new(Severity::Error, subject, "cannot-bind", message).remedy("name another address as `admin.address`")
 }
 
 fn address_in_use(address: SocketAddr) -> Finding {
