@@ -1,6 +1,8 @@
 //! From a file's bytes to a compiled component that may be instantiated.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
@@ -15,6 +17,11 @@ const PACKAGE: &str = "sekisho:gateway/";
 const VERSION: &str = "0.1.0";
 /// What a plugin may import: `log`, and the interfaces that hold nothing but types.
 const IMPORTS: [&str; 3] = ["log", "types", "model"];
+
+/// How long a compilation may take. Nothing can stop one that takes longer, but nobody waits for it.
+const COMPILATION: Duration = Duration::from_secs(30);
+/// What a compilation yields to the workers, as a nice value.
+const YIELD: i32 = 5;
 
 /// Why a plugin is not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +51,9 @@ pub enum LoadError {
     /// wasmtime does not take it.
     #[error("it does not compile: {0}")]
     NotCompilable(String),
+    /// It would take the compiler for longer than control can wait.
+    #[error("it does not compile within {0:?}; split its largest functions, or build it with less inlining")]
+    SlowToCompile(Duration),
     /// A function of it may wait.
     #[error("it has asynchronous functions, but a plugin answers at once; rebuild it without `async`")]
     Asynchronous,
@@ -107,12 +117,42 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// Compiles a plugin that exports the interfaces named, and imports nothing that plugins do not get.
 pub(super) fn compile(engine: &Engine, bytes: &[u8], exports: &[&'static str]) -> Result<Component, LoadError> {
-    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
-    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
     if let Some(component) = engine.cache.load(&engine.inner, bytes) {
         check(engine, &component, exports)?;
         return Ok(component);
     }
+    let component = compile_within(COMPILATION, engine, bytes)?;
+    check(engine, &component, exports)?;
+    Ok(component)
+}
+
+/// Compiles on threads of its own, which a function that takes the compiler minutes can keep; what comes of that still
+/// goes into the cache.
+fn compile_within(most: Duration, engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+    let compiler = rayon::ThreadPoolBuilder::new()
+        .thread_name(|index| format!("compiler-{index}"))
+        .start_handler(|_| _ = rustix::process::nice(YIELD))
+        .panic_handler(|_| tracing::error!("compiling a plugin failed by a defect of the compiler"))
+        .build()
+        .map_err(|e| LoadError::NotCompilable(e.to_string()))?;
+    let (done, compiled) = mpsc::sync_channel(1);
+    let (engine, wasm) = (engine.clone(), bytes.to_vec());
+    compiler.spawn(move || {
+        let component = compile_now(&engine, &wasm);
+        if let Ok(component) = &component {
+            engine.cache.store(&engine.inner, &wasm, component);
+        }
+        let _ = done.send(component);
+    });
+    compiled.recv_timeout(most).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(LoadError::SlowToCompile(most)),
+        RecvTimeoutError::Disconnected => Err(LoadError::NotCompilable("the compiler failed".to_owned())),
+    })
+}
+
+fn compile_now(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0";
+    const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
     let component = if bytes.starts_with(COMPONENT) {
         Component::from_binary(&engine.inner, bytes)
     } else if bytes.starts_with(MODULE) {
@@ -121,14 +161,11 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8], exports: &[&'static str]) -
     } else {
         return Err(LoadError::NotWasm);
     };
-    let component = component.map_err(|e| match format!("{e:#}") {
+    component.map_err(|e| match format!("{e:#}") {
         // wasmtime has no other word for it.
         text if text.contains("component model async") => LoadError::Asynchronous,
         text => LoadError::NotCompilable(text),
-    })?;
-    check(engine, &component, exports)?;
-    engine.cache.store(&engine.inner, bytes, &component);
-    Ok(component)
+    })
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
@@ -196,6 +233,14 @@ mod tests {
     fn versions_of_one_series_are_served() {
         assert!(is_served("0.1.0") && is_served("0.1.7"));
         assert!(!is_served("0.2.0") && !is_served("1.1.0") && !is_served(""));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_compilation_without_end() {
+        let engine = Engine::new().unwrap();
+        let code = builtin::code("istio").unwrap();
+        let error = compile_within(Duration::from_millis(1), &engine, code).unwrap_err();
+        assert!(error.to_string().contains("does not compile within 1ms"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::bindings::secrets::exports::sekisho::gateway::decoder;
 use super::store::{self, HostState, PluginLog};
 use super::{Calls, Engine, Failure, LoadError, load};
 use crate::bootstrap::PluginLimits;
+use crate::printable::{self, printable};
 
 /// What one decode may hand over, in bytes (decision 16).
 const DECODE_BYTES: usize = 1 << 20;
@@ -136,13 +137,13 @@ impl SecretsPlugin {
             self.call("decode-credential", |guest, store| guest.call_decode_credential(store, &secret.into()))?;
         Ok(decoded_from(decoded, |credential| DecodedCredential {
             chain: credential.chain,
-            chain_field: credential.chain_field,
+            chain_field: name(credential.chain_field),
             key: match credential.key {
                 decoder::Key::Pkcs1(der) => DecodedKey::Pkcs1(der),
                 decoder::Key::Pkcs8(der) => DecodedKey::Pkcs8(der),
                 decoder::Key::Sec1(der) => DecodedKey::Sec1(der),
             },
-            key_field: credential.key_field,
+            key_field: name(credential.key_field),
             ocsp_staple: credential.ocsp_staple,
         }))
     }
@@ -155,9 +156,9 @@ impl SecretsPlugin {
         let decoded = self.call("decode-trust", |guest, store| guest.call_decode_trust(store, &secret.into()))?;
         Ok(decoded_from(decoded, |trust| DecodedTrust {
             authorities: trust.authorities,
-            authorities_field: trust.authorities_field,
+            authorities_field: name(trust.authorities_field),
             crls: trust.crls,
-            crls_field: trust.crls_field,
+            crls_field: trust.crls_field.map(name),
         }))
     }
 
@@ -178,12 +179,17 @@ impl SecretsPlugin {
     }
 }
 
+/// A data key as a plugin names it, for logs and terminals.
+fn name(said: String) -> String {
+    printable(said, printable::NAME)
+}
+
 fn decoded_from<T, U>(decoded: Result<T, decoder::Failure>, convert: impl FnOnce(T) -> U) -> Decoded<U> {
     match decoded {
         Ok(value) => Decoded::Usable(convert(value)),
         Err(decoder::Failure::NotMine) => Decoded::NotMine,
         Err(decoder::Failure::Unusable(problem)) => {
-            Decoded::Unusable { field: problem.field, message: problem.message }
+            Decoded::Unusable { field: name(problem.field), message: printable(problem.message, printable::SENTENCE) }
         }
     }
 }

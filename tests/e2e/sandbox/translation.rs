@@ -1,9 +1,9 @@
-//! Off the path of requests: `translate`, `load` and `report`.
+//! Off the path of requests: `translate`, `load`, `report` and `decode`.
 
-use rig::{Form, Match, Route, misbehaving};
+use rig::{Form, Match, Route, Site, misbehaving, plugin};
 use serde_json::json;
 
-use super::{Pair, leaves_the_last_good_part, leaves_the_last_good_part_of};
+use super::{Pair, leaves_the_last_good_part, leaves_the_last_good_part_of, names_the_failure};
 use crate::task::*;
 
 #[test]
@@ -102,4 +102,27 @@ fn a_value_that_cannot_be_executed_refuses_its_route() {
     assert!(missed.is_empty(), "{missed:#?}");
     pair.ask("/").answers(200);
     pair.the_good_one_serves();
+}
+
+#[test]
+fn a_trap_in_decode_leaves_the_last_credential() {
+    let site = Site::with_httpbin(Form::Istio);
+    site.create_secret(HTTPBIN_CREDENTIAL);
+    let file = site.directory().join("secrets.wasm");
+    let good = std::fs::read(plugin("kubernetes-secrets")).expect("it is built");
+    std::fs::write(&file, &good).expect("its own directory can be written");
+    site.configure(&json!({ "plugins": { "secrets": [{ "name": "decoder", "path": "secrets.wasm" }] } }));
+    let gateway = site.run();
+    gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(418);
+    let place = gateway.log().here();
+    std::fs::write(&file, misbehaving("trap-in-decode")).expect("its own directory can be written");
+    let said = ["unreachable", "sekisho_sdk::bindings::secrets", "httpbin-credential"];
+    names_the_failure(&gateway, place, "decoder", "decode-credential", &said);
+    gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(418);
+    // Nor does it take what is new.
+    site.create_secret(HTTPBIN_CREDENTIAL_2);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(418);
+    std::fs::write(&file, &good).expect("its own directory can be written");
+    gateway.curl(HTTPBIN, "/status/418").ca(ca_2()).soon().answers(418);
 }
