@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
 use super::builtin;
@@ -20,6 +21,13 @@ const IMPORTS: [&str; 3] = ["log", "types", "model"];
 
 /// How long a compilation may take. Nothing can stop one that takes longer, but nobody waits for it.
 const COMPILATION: Duration = Duration::from_secs(30);
+/// Threads of one compilation: each may take as much memory as the largest function makes the compiler take.
+const COMPILERS: usize = 2;
+/// Bytes of a function times its locals, of which few count as [`FEW_LOCALS`]. What the compiler takes grows with both;
+/// this much made it take half a gigabyte. The largest function of the built-in plugins has 59 KB.
+const MOST_FUNCTION: u64 = 1 << 28;
+/// See [`MOST_FUNCTION`].
+const FEW_LOCALS: u64 = 512;
 /// What a compilation yields to the workers, as a nice value.
 const YIELD: i32 = 5;
 
@@ -51,6 +59,16 @@ pub enum LoadError {
     /// wasmtime does not take it.
     #[error("it does not compile: {0}")]
     NotCompilable(String),
+    /// A function of it would take the compiler too much memory.
+    #[error(
+        "a function of {bytes} bytes with {locals} locals is too large to be compiled; build it with less inlining"
+    )]
+    LargeFunction {
+        /// Its size.
+        bytes: usize,
+        /// Its locals.
+        locals: u64,
+    },
     /// It would take the compiler for longer than control can wait.
     #[error("it does not compile within {0:?}; split its largest functions, or build it with less inlining")]
     SlowToCompile(Duration),
@@ -130,6 +148,7 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8], exports: &[&'static str]) -
 /// goes into the cache.
 fn compile_within(most: Duration, engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
     let compiler = rayon::ThreadPoolBuilder::new()
+        .num_threads(COMPILERS)
         .thread_name(|index| format!("compiler-{index}"))
         .start_handler(|_| _ = rustix::process::nice(YIELD))
         .panic_handler(|_| tracing::error!("compiling a plugin failed by a defect of the compiler"))
@@ -150,9 +169,24 @@ fn compile_within(most: Duration, engine: &Engine, bytes: &[u8]) -> Result<Compo
     })
 }
 
+/// Whether the compiler can take each function. What does not parse is the compiler's to refuse.
+fn check_functions(wasm: &[u8]) -> Result<(), LoadError> {
+    for payload in Parser::new(0).parse_all(wasm) {
+        let Ok(Payload::CodeSectionEntry(body)) = payload else { continue };
+        let bytes = body.range().len();
+        let declared = body.get_locals_reader().into_iter().flatten();
+        let locals = declared.filter_map(Result::ok).map(|(count, _)| u64::from(count)).sum();
+        if bytes as u64 * FEW_LOCALS.max(locals) > MOST_FUNCTION {
+            return Err(LoadError::LargeFunction { bytes, locals });
+        }
+    }
+    Ok(())
+}
+
 fn compile_now(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
     const MODULE: &[u8] = b"\0asm\x01\0\0\0";
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+    check_functions(bytes)?;
     let component = if bytes.starts_with(COMPONENT) {
         Component::from_binary(&engine.inner, bytes)
     } else if bytes.starts_with(MODULE) {

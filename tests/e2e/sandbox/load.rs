@@ -25,6 +25,14 @@ fn a_file_that_is_too_large() {
     is_not_loaded(&vec![0; (32 << 20) + 1], &["it is larger than 33554432 bytes"]);
 }
 
+/// The compiler takes gigabytes for some functions that are not even this large.
+#[test]
+fn a_function_that_is_too_large() {
+    let text = format!("(component (core module (func {})))", "nop ".repeat(600_000));
+    let code = wat::parse_str(text).expect("it is well formed");
+    is_not_loaded(&code, &["a function of 600002 bytes with 0 locals is too large"]);
+}
+
 #[test]
 fn a_component_of_another_world() {
     is_not_loaded(&misbehaving("wrong-world"), &["exports no sekisho:gateway/translator", "sekisho-sdk"]);
