@@ -91,23 +91,19 @@ fn names_the_failure(gateway: &Gateway, since: usize, plugin: &str, call: &str, 
     });
 }
 
-/// What `sekisho status` says of a plugin's failures.
+/// What `sekisho status` says of a plugin's failures, in the log's own form.
 fn told_by_status(gateway: &Gateway, plugin: &str) -> String {
     let status = gateway.status();
-    let of = |part: &str, key: &str| {
-        let entries = status[part].as_array().cloned().unwrap_or_default();
-        entries.into_iter().filter(|entry| entry[key] == plugin).collect::<Vec<_>>()
-    };
-    let mut told = Vec::new();
-    for plugin in of("plugins", "name") {
+    let entries = |part: &str| status[part].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut told: Vec<String> = entries("findings").iter().map(ToString::to_string).collect();
+    for plugin in entries("plugins").iter().filter(|entry| entry["name"] == plugin) {
         let failure = &plugin["lastFailure"];
-        told.extend([plugin["problem"].clone(), failure["call"].clone(), failure["cause"].clone()]);
-        told.extend(failure["backtrace"].as_array().cloned().unwrap_or_default());
+        let frames: Vec<String> = failure["backtrace"].as_array().into_iter().flatten().map(text).collect();
+        told.push(text(&plugin["problem"]));
+        told.push(format!("{}: {} at {}", text(&failure["call"]), text(&failure["cause"]), frames.join(" < ")));
     }
-    for finding in of("findings", "plugin") {
-        told.extend([finding["code"].clone(), finding["message"].clone()]);
-    }
-    told.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+    told.join("\n")
 }
 
 /// A plugin that went on well is replaced by one that cannot be used: it serves on as it was, and the new code is taken
