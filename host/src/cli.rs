@@ -51,8 +51,8 @@ enum Command {
     /// Says which way a request takes, and why not another
     ///
     /// Walks a request through listener, certificate, client verification, plugin, virtual host, rule and backend as the
-    /// gateway would, and names at each step what was near and why it was not chosen. Reads the files; with --admin it
-    /// asks a running gateway instead.
+    /// gateway would, and names at each step what was near and why it was not chosen. Reads the files; with --live or
+    /// --admin it asks a running gateway instead. Exits with 0 once it has answered, whatever the answer is.
     #[command(after_help = "Example: sekisho explain https://httpbin.example.com/status/418 -H 'x-user: jason'")]
     Explain(explain::Options),
     /// Shows how a running gateway does
@@ -83,6 +83,11 @@ struct Config {
 }
 
 impl Config {
+    /// Whether nobody named another.
+    fn is_default(&self) -> bool {
+        self.config.as_os_str() == "sekisho.json"
+    }
+
     fn read(&self) -> Result<Bootstrap, BootstrapError> {
         Bootstrap::read(&self.config)
     }

@@ -57,10 +57,11 @@ pub enum Event {
 /// Runs the gateway until it is told to stop.
 pub fn run(mut control: Control, events: &mpsc::Receiver<Event>) {
     control.update();
+    let mut next_look = Instant::now() + LOOK;
     loop {
         control.board.beat();
-        let patience = control.wake.map_or(LOOK, |wake| LOOK.min(wake.saturating_duration_since(Instant::now())));
-        match events.recv_timeout(patience) {
+        let due = control.wake.map_or(next_look, |wake| next_look.min(wake));
+        match events.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Ok(Event::Spare(wanted)) => control.make_spare(wanted),
             Ok(Event::Explain(question, answer)) => drop(answer.send(control.explain(&question))),
@@ -70,7 +71,12 @@ pub fn run(mut control: Control, events: &mpsc::Receiver<Event>) {
                     control.update();
                 }
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => control.look(),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        // Events alone do not put it off: a plugin that keeps failing sends them without end.
+        if due <= Instant::now() {
+            control.look();
+            next_look = Instant::now() + LOOK;
         }
     }
     control.stop();
@@ -155,7 +161,8 @@ impl Control {
             bootstrap: &bootstrap,
         };
         let router = |plugin| self.pipeline.spare(plugin).map(|made| made.map(|(_, router)| router));
-        explain(question, view, router).map_err(|error| error.to_string())
+        let answer = explain(question, view, router).map_err(|error| error.to_string())?;
+        Ok(Answer { generation: Some(published.generation.number), ..answer })
     }
 
     fn look(&mut self) {
@@ -234,12 +241,12 @@ impl Control {
                     let name = &generation.parts[plugin].plugin;
                     statuses.extend(reported.into_iter().map(|status| (Arc::clone(name), status)));
                 }
-                Err(failure) => {
-                    tracing::error!(plugin = &*failure.plugin, "{failure}");
-                    findings.extend(self.pipeline.unreported(plugin));
-                }
+                Err(_) => findings.extend(self.pipeline.unreported(plugin)),
             }
         }
+        // Some of them came to be only now.
+        findings.sort();
+        self.journal.findings(&findings);
         let published = Published {
             generation,
             live,

@@ -3,13 +3,12 @@
 //! Nothing is decided here. Listener, client verification, authority, inputs, route and path come from the functions
 //! that serve requests, and the rule from the plugin's own walk.
 
+mod asked;
 mod nearest;
 mod walk;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::HeaderMap;
-use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,7 +62,7 @@ fn loopback() -> IpAddr {
 #[derive(Debug, thiserror::Error)]
 pub enum QuestionError {
     /// Not a URL of HTTP.
-    #[error("`{url}` is not a URL that begins with http:// or https:// ({why})")]
+    #[error("`{url}` is not a URL that a client can ask for: {why}")]
     Url {
         /// As given.
         url: String,
@@ -76,29 +75,20 @@ pub enum QuestionError {
     /// Not a header.
     #[error("`{0}` is not a header: write `name: value`")]
     Header(String),
+    /// Not a host name.
+    #[error("`{0}` is not a name that a TLS handshake can carry")]
+    Sni(String),
     /// Not base64.
     #[error("the client certificate {0} is not DER in base64")]
     Certificate(usize),
-}
-
-/// A question that can be asked.
-struct Asked {
-    secure: bool,
-    authority: String,
-    host: String,
-    port: Option<u16>,
-    target: String,
-    method: http::Method,
-    headers: HeaderMap,
-    sni: Option<String>,
-    chain: Vec<CertificateDer<'static>>,
-    client: IpAddr,
 }
 
 /// The way of a request, as far as it came.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Answer {
+    /// Of the running gateway that answers; none when the files were read.
+    pub generation: Option<u64>,
     /// As asked.
     pub url: String,
     /// As asked.

@@ -8,8 +8,8 @@ mod pool;
 mod send;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use connect::ConnectError;
@@ -48,6 +48,8 @@ pub struct Endpoint {
     active: AtomicUsize,
     /// Connections in a row that could not be made, by any worker.
     unreached: AtomicUsize,
+    /// Why the last one could not; written only then.
+    failure: Mutex<String>,
 }
 
 /// Counts a request at its endpoint for as long as it lives.
@@ -64,7 +66,13 @@ impl Endpoint {
     /// An endpoint without requests.
     #[must_use]
     pub fn new(address: SocketAddr, weight: u32) -> Self {
-        Self { address, weight: weight.max(1), active: AtomicUsize::new(0), unreached: AtomicUsize::new(0) }
+        Self {
+            address,
+            weight: weight.max(1),
+            active: AtomicUsize::new(0),
+            unreached: AtomicUsize::new(0),
+            failure: Mutex::default(),
+        }
     }
 
     /// Requests that are on their way to it.
@@ -79,12 +87,22 @@ impl Endpoint {
         self.unreached.load(Ordering::Relaxed)
     }
 
+    /// Why the last connection that could not be made could not.
+    #[must_use]
+    pub fn last_failure(&self) -> String {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Takes note of whether a connection could be made.
-    fn reached(&self, reached: bool) {
-        if reached {
-            self.unreached.store(0, Ordering::Relaxed);
-        } else {
-            self.unreached.fetch_add(1, Ordering::Relaxed);
+    fn note<T>(&self, connected: &Result<T, ConnectError>) {
+        match connected {
+            Ok(_) => self.unreached.store(0, Ordering::Relaxed),
+            // This worker's own doing.
+            Err(ConnectError::Exhausted) => {}
+            Err(error) => {
+                self.unreached.fetch_add(1, Ordering::Relaxed);
+                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
+            }
         }
     }
 

@@ -199,7 +199,7 @@ fn a_running_gateway_is_left_alone() {
     let site = Site::with_httpbin(Form::Istio);
     site.create_secret(HTTPBIN_CREDENTIAL);
     let gateway = site.run();
-    site.check().exits(0).says(&["address-in-use", &gateway.https().to_string()]);
+    site.check().exits(0).says(&["address-in-use", &gateway.admin().to_string()]);
     gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(418);
 }
 
@@ -249,7 +249,7 @@ fn json_is_as_documented() {
         "findings": [{
             "severity": "error",
             "code": "secret-not-found",
-            "message": "secret istio-system/httpbin-credential not found; its hosts refuse their clients",
+            "message": "secret istio-system/httpbin-credential not found; the listener refuses its clients",
             "remedy": "create it",
             "object": {
                 "group": "networking.istio.io", "kind": "Gateway", "namespace": "default", "name": "mygateway",

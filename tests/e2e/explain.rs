@@ -133,7 +133,8 @@ fn backend_without_endpoints(form: Form) {
     site.apply(&endpoints("httpbin", "local", None));
     let gateway = site.run();
     gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(503);
-    explains(&site, &gateway, &[STATUS], &["refused with 503", "no-endpoint", "httpbin", "EndpointSlice"]);
+    let said = ["refused with 503", "no-endpoint", "httpbin", "EndpointSlice/default/httpbin-local has no endpoint"];
+    explains(&site, &gateway, &[STATUS], &said);
     let status = gateway.status();
     assert_eq!(find(&status, "clusters", "name", "httpbin")["endpoints"], json!([]));
     site.check().says(&["no-endpoints", "httpbin"]);
@@ -148,11 +149,16 @@ fn client_certificate_refused(form: Form) {
     gateway.curl(HTTPBIN, "/status/418").ca(ca()).client(&good).answers(418);
     let refused = gateway.curl(HTTPBIN, "/status/418").ca(ca()).run();
     assert_ne!(refused.exit, 0, "{refused}");
-    explains(&site, &gateway, &[STATUS], &["no connection", "the listener asks for one; none is given"]);
+    explains(&site, &gateway, &[STATUS], &["no connection", "the client gives none"]);
     let path = |path: &std::path::Path| path.to_str().expect("it is text").to_owned();
-    explains(&site, &gateway, &[STATUS, "--client-cert", &path(&good.certificate)], &["forwarded", "that is accepted"]);
+    explains(
+        &site,
+        &gateway,
+        &[STATUS, "--client-cert", &path(&good.certificate)],
+        &["forwarded", "which is accepted"],
+    );
     let foreign = Certificates::shared().pair(Set::Second, "httpbin");
-    let said = ["no connection", "client certificate refused", "UnknownIssuer"];
+    let said = ["no connection", "client certificate refused", "its issuer is none of the authorities accepted here"];
     explains(&site, &gateway, &[STATUS, "--client-cert", &path(&foreign.certificate)], &said);
     let status = gateway.status();
     let listener = find(&status, "listeners", "name", "httpbin");
@@ -184,13 +190,18 @@ fn wrong_questions_are_named() {
     let site = site(Form::Istio);
     for (arguments, said) in [
         (&["httpbin.example.com/status"][..], "http://"),
-        (&["ftp://httpbin.example.com/"], "scheme"),
+        (&["ftp://httpbin.example.com/"], "http://"),
+        (&["https://httpbin.example.com:99999/"], "port"),
+        (&["https://me:secret@httpbin.example.com/"], "password"),
+        (&[STATUS, "--sni", "no name"], "no name"),
         (&[STATUS, "-H", "x-user"], "name: value"),
         (&[STATUS, "-X", "GE T"], "method"),
         (&[STATUS, "--client-cert", "nowhere.pem"], "nowhere.pem"),
     ] {
         site.explain(arguments).exits(1).says(&[said]);
     }
-    let nobody = format!("--admin=127.0.0.1:{}", rig::free_port());
-    sekisho(["explain", &nobody, STATUS]).exits(1).says(&["no gateway answers", &nobody[8..]]);
+    let nobody = format!("127.0.0.1:{}", rig::free_port());
+    sekisho(["explain", "--admin", &nobody, STATUS]).exits(1).says(&["no gateway answers", &nobody]);
+    sekisho(["status", "--admin", &nobody]).exits(1).says(&["no gateway answers", &nobody]);
+    sekisho(["status", "--config", "nowhere.json"]).exits(1).says(&["nowhere.json"]);
 }

@@ -108,8 +108,8 @@ impl Gateway {
     /// `sekisho explain --admin=…`
     #[must_use]
     pub fn explain(&self, arguments: &[&str]) -> Finished {
-        let admin = format!("--admin=127.0.0.1:{}", self.admin);
-        sekisho([&["explain", &admin], arguments].concat())
+        let admin = format!("127.0.0.1:{}", self.admin);
+        sekisho([&["explain", "--admin", &admin], arguments].concat())
     }
 
     /// Sends a signal: `HUP`, `TERM`, `INT`.

@@ -157,6 +157,8 @@ pub struct Endpoint {
     pub active_requests: usize,
     /// Connections in a row that could not be made; 0 while it is well.
     pub failed_connections: usize,
+    /// Why the last of them could not.
+    pub last_failure: Option<String>,
 }
 
 /// A plugin.
@@ -359,6 +361,7 @@ fn clusters(published: &Published) -> Vec<Cluster> {
                         weight: endpoint.weight,
                         active_requests: endpoint.active(),
                         failed_connections: endpoint.unreached(),
+                        last_failure: Some(endpoint.last_failure()).filter(|why| !why.is_empty()),
                     })
                     .collect(),
                 refused: cluster.refused.clone(),

@@ -79,5 +79,6 @@ fn as_text(checked: &Checked, counts: Counts) -> String {
         text.push_str(&print::finding(&finding.to_json(&checked.places), colours));
         text.push('\n');
     }
-    text + &format!("{}, {}\n", counted(counts.errors, "error"), counted(counts.warnings, "warning"))
+    let infos = if counts.infos > 0 { format!(", {}", counted(counts.infos, "info")) } else { String::new() };
+    text + &format!("{}, {}{infos}\n", counted(counts.errors, "error"), counted(counts.warnings, "warning"))
 }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) fn address(given: Option<SocketAddr>, config: &Config) -> anyhow::Result<SocketAddr> {
     match given {
         Some(address) => Ok(address),
-        None if !config.config.exists() => Ok(crate::bootstrap::DEFAULT_ADMIN),
+        None if config.is_default() && !config.config.exists() => Ok(crate::bootstrap::DEFAULT_ADMIN),
         None => Ok(config.read()?.admin),
     }
 }
@@ -40,7 +40,7 @@ fn ask(address: SocketAddr, method: Method, path: &str, body: String) -> anyhow:
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asked = async {
         let stream = TcpStream::connect(address).await.with_context(|| {
-            format!("no gateway answers at {address}: is it running, and is that its `admin.address`?")
+            format!("no gateway answers at {address}; start it, or name its `admin.address` with --admin")
         })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::builder()
@@ -54,8 +54,11 @@ fn ask(address: SocketAddr, method: Method, path: &str, body: String) -> anyhow:
             Ok::<_, hyper::Error>((head.status, body.collect().await?.to_bytes()))
         };
         let (answered, _) = tokio::join!(answered, connection);
-        let (status, body) = answered.with_context(|| format!("{address} is no admin endpoint"))?;
+        let (status, body) = answered.with_context(|| format!("what listens at {address} is no admin endpoint"))?;
         let text = String::from_utf8(body.to_vec()).context("the answer is no text")?;
+        if status == http::StatusCode::NOT_FOUND {
+            bail!("what listens at {address} is no admin endpoint of Sekisho: it has no {path}");
+        }
         if !status.is_success() {
             bail!("{address} answers {status}: {}", text.trim());
         }

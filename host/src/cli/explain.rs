@@ -25,9 +25,12 @@ pub(super) struct Options {
     url: String,
     #[command(flatten)]
     config: Config,
-    /// Ask the running gateway instead of reading the files; without ADDRESS, at the one in the bootstrap file
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
-    admin: Option<Option<SocketAddr>>,
+    /// Ask the running gateway instead of reading the files
+    #[arg(long)]
+    live: bool,
+    /// The same, at this admin endpoint instead of the one in the bootstrap file
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
     /// The method
     #[arg(short = 'X', long = "request", value_name = "METHOD", default_value = "GET")]
     method: String,
@@ -53,14 +56,13 @@ pub(super) struct Options {
 
 pub(super) fn explain(options: &Options) -> anyhow::Result<ExitCode> {
     let question = options.question()?;
-    let answer = match options.admin {
-        Some(address) => {
-            let address = client::address(address, &options.config)?;
-            let asked = serde_json::to_string(&question)?;
-            serde_json::from_str(&client::post(address, "/explain", asked)?)
-                .context("the gateway's answer is not one of this version")?
-        }
-        None => offline(&question, options)?,
+    let answer = if options.live || options.admin.is_some() {
+        let address = client::address(options.admin, &options.config)?;
+        let asked = serde_json::to_string(&question)?;
+        serde_json::from_str(&client::post(address, "/explain", asked)?)
+            .context("the gateway's answer is not one of this version")?
+    } else {
+        offline(&question, options)?
     };
     match options.format {
         Format::Json => print::say(&(serde_json::to_string_pretty(&answer)? + "\n"))?,
@@ -115,7 +117,11 @@ impl Options {
 }
 
 fn text(answer: &Answer, colours: Colours) -> String {
-    let mut text = format!("{} {}\n", answer.method, answer.url);
+    let source = match answer.generation {
+        Some(generation) => format!("generation {generation} of the running gateway"),
+        None => "the files".to_owned(),
+    };
+    let mut text = format!("{} {}, by {source}\n", answer.method, answer.url);
     let status = answer.status.map(|status| format!(" {status}")).unwrap_or_default();
     let verdict = match answer.outcome {
         Outcome::NoConnection => "no connection",
@@ -177,7 +183,7 @@ fn text(answer: &Answer, colours: Colours) -> String {
         }
     }
     if !answer.findings.is_empty() {
-        text.push_str("\nwhat `sekisho check` says of this:\n");
+        text.push_str("\nfindings about this:\n");
         for finding in &answer.findings {
             text.push_str(&print::finding(finding, colours));
             text.push('\n');

@@ -44,17 +44,21 @@ fn text(status: &Status, colours: Colours) -> String {
         None => colours.verdict(true, "ready"),
         Some(why) => format!("{}: {why}", colours.verdict(false, "not ready")),
     };
+    let of = |severity: &str| status.findings.iter().filter(|finding| finding["severity"] == severity).count();
     let connections: usize = status.workers.iter().map(|worker| worker.connections).sum();
     let _ = writeln!(
         text,
-        "sekisho {}, {ready}\ngeneration {} since {}, in force after {} ms; {}, {}",
+        "sekisho {}, {ready}; {}, {}\ngeneration {} since {}, in force after {} ms; {}, {}",
         status.version,
+        counted(of("error"), "error"),
+        counted(of("warning"), "warning"),
         status.generation,
         status.since,
         status.took_ms,
         counted(status.workers.len(), "worker"),
         counted(connections, "connection"),
     );
+    section(&mut text, colours, "FINDINGS", &status.findings, |finding| print::finding(finding, colours));
     section(&mut text, colours, "LISTENERS", &status.listeners, |listener| self::listener(listener, colours));
     section(&mut text, colours, "OBJECTS", &status.objects, |object| {
         let conditions = conditions(&object.status);
@@ -69,7 +73,8 @@ fn text(status: &Status, colours: Colours) -> String {
             .map(|endpoint| match endpoint.failed_connections {
                 0 => endpoint.address.clone(),
                 failed => {
-                    let said = format!("{} (last {} failed)", endpoint.address, counted(failed, "connection"));
+                    let why = endpoint.last_failure.as_deref().unwrap_or_default();
+                    let said = format!("{} (last {} failed: {why})", endpoint.address, counted(failed, "connection"));
                     colours.verdict(false, &said)
                 }
             })
@@ -78,11 +83,10 @@ fn text(status: &Status, colours: Colours) -> String {
         let refused = cluster.refused.as_ref().map(|why| format!("\n    refused: {why}")).unwrap_or_default();
         format!("{} by {}\n    {}{refused}", cluster.name, cluster.wanted_by, print::list(&endpoints, &none))
     });
-    section(&mut text, colours, "PLUGINS", &status.plugins, |plugin| self::plugin(plugin, colours));
     section(&mut text, colours, "REFUSED HANDSHAKES, the last ones", &status.refused_handshakes, |refused| {
         format!("{} {}", refused.at, refused.text)
     });
-    section(&mut text, colours, "FINDINGS", &status.findings, |finding| print::finding(finding, colours));
+    section(&mut text, colours, "PLUGINS", &status.plugins, |plugin| self::plugin(plugin, colours));
     text
 }
 

@@ -39,20 +39,30 @@ pub fn check(bootstrap: Bootstrap) -> anyhow::Result<Checked> {
         try_out(build.sockets.keys().copied()).into_iter().partition(|(_, refusal)| *refusal == Refusal::InUse);
     build.drop_unbound(&refused.into_iter().map(|(address, refusal)| (address, refusal.to_string())).collect());
     let mut findings = build.findings;
-    findings.extend(try_out([admin].into_iter()).into_iter().map(|(address, refusal)| of_admin(address, &refusal)));
-    findings.extend(in_use.into_iter().map(|(address, _)| address_in_use(address)));
+    let of_admin = try_out([admin].into_iter()).pop().map(|(_, refusal)| refusal);
+    // A gateway that runs has all of them, which is said once.
+    if of_admin == Some(Refusal::InUse) {
+        findings.push(runs_already(admin));
+    } else {
+        findings.extend(of_admin.map(|refusal| no_admin(admin, &refusal)));
+        findings.extend(in_use.into_iter().map(|(address, _)| address_in_use(address)));
+    }
     findings.sort();
     Ok(Checked { findings, places: build.places })
 }
 
 /// `run` does not start without its admin endpoint.
-fn of_admin(address: SocketAddr, refusal: &Refusal) -> Finding {
-    if *refusal == Refusal::InUse {
-        return address_in_use(address).remedy("if it is another: free the address, or name one as `admin.address`");
-    }
+fn no_admin(address: SocketAddr, refusal: &Refusal) -> Finding {
     let subject = Subject::Socket(address.to_string());
     let message = format!("the admin endpoint cannot listen: {refusal}");
     Finding::new(Severity::Error, subject, "cannot-bind", message).remedy("name another address as `admin.address`")
+}
+
+fn runs_already(admin: SocketAddr) -> Finding {
+    let subject = Subject::Socket(admin.to_string());
+    let message = "the admin endpoint's address is in use, most likely by the gateway itself";
+    Finding::new(Severity::Info, subject, "address-in-use", message)
+        .remedy("if it is another process: free the address, or name one as `admin.address`")
 }
 
 fn address_in_use(address: SocketAddr) -> Finding {

@@ -105,11 +105,38 @@ impl<'s> EndpointIndex<'s> {
         match wrong {
             _ if !addresses.is_empty() => Ok(addresses.into_iter().collect()),
             Some(wrong) => Err(wrong),
-            None => {
-                Err(format!("no EndpointSlice of Service {namespace}/{name} has a ready endpoint for its port {port}"))
-            }
+            None => Err(why_none(slices, port, port_name)),
         }
     }
+}
+
+/// What each slice lacks.
+fn why_none(slices: &[&Object], port: u16, port_name: Option<&str>) -> String {
+    let named = |name: Option<&str>| match name.filter(|name| !name.is_empty()) {
+        Some(name) => format!("`{name}`"),
+        None => "without a name".to_owned(),
+    };
+    let lacks = |object: &&Object| {
+        let slice = EndpointSlice::deserialize(&*object.value).ok()?;
+        let ports: Vec<Option<&str>> = slice.ports.iter().flatten().map(|port| port.name.as_deref()).collect();
+        let endpoints = slice.endpoints.iter().flatten().count();
+        let fits = ports.iter().any(|name| name.unwrap_or_default() == port_name.unwrap_or_default());
+        let why = match (endpoints, fits) {
+            (0, _) => "has no endpoint".to_owned(),
+            (_, true) => format!("has {endpoints} of them, none ready"),
+            (_, false) if ports.is_empty() => "has no port".to_owned(),
+            (_, false) => {
+                let ports: Vec<String> = ports.into_iter().map(named).collect();
+                format!(
+                    "has its port {}, while port {port} of the Service is {}",
+                    ports.join(" and "),
+                    named(port_name)
+                )
+            }
+        };
+        Some(format!("{} {why}", object.key))
+    };
+    slices.iter().filter_map(lacks).collect::<Vec<_>>().join("; ")
 }
 
 /// Ports of a slice are matched by the name that the Service gives its port.
@@ -164,6 +191,24 @@ mod tests {
         assert_eq!(index.service("default", "a", 80), Ok(expected));
         assert!(index.service("default", "a", 82).unwrap_err().contains("no port 82"));
         assert!(index.service("default", "b", 80).unwrap_err().contains("no Service default/b"));
+    }
+
+    #[test]
+    fn what_a_slice_lacks_is_told() {
+        let service = json!({"kind": "Service", "metadata": {"name": "a"}, "spec": {"ports": [
+            {"name": "http", "port": 80}]}});
+        let of = |endpoints: Value, port: &str| {
+            let slice = json!({"kind": "EndpointSlice", "metadata": {"name": "a-1", "labels": {SERVICE_NAME: "a"}},
+                "endpoints": endpoints, "ports": [{"name": port, "port": 8080}]});
+            let snapshot = snapshot(&[("", service.clone()), ("discovery.k8s.io", slice)]);
+            EndpointIndex::new(&snapshot).service("default", "a", 80).unwrap_err()
+        };
+        let slice = "EndpointSlice/default/a-1";
+        assert_eq!(of(json!([]), "http"), format!("{slice} has no endpoint"));
+        let unready = json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": false}}]);
+        assert_eq!(of(unready, "http"), format!("{slice} has 1 of them, none ready"));
+        let other = format!("{slice} has its port `web`, while port 80 of the Service is `http`");
+        assert_eq!(of(json!([{"addresses": ["10.0.0.1"]}]), "web"), other);
     }
 
     #[test]

@@ -307,6 +307,7 @@ impl Pipeline {
         let spec = Spec {
             listener: &Arc::from("(default)"),
             credentials: &[credential],
+            lacking: None,
             client: None,
             v1_clients: false,
             versions: TlsVersions::Both,
@@ -337,10 +338,9 @@ impl Pipeline {
                     let (object, field) = (&said.origin.object, &said.origin.field);
                     let message =
                         format!("cluster {} has no endpoints: {why}; its requests are answered with 503", said.name);
-                    findings.push(
-                        Finding::on(Severity::Warning, object, field, "no-endpoints", message)
-                            .remedy("add an EndpointSlice with a ready endpoint, or correct the name or port"),
-                    );
+                    findings.push(Finding::on(Severity::Warning, object, field, "no-endpoints", message).remedy(
+                        "give it an EndpointSlice with a ready endpoint for that port: ports are matched by name",
+                    ));
                     Vec::new()
                 });
                 let key = (plugin, said.name.clone());
@@ -517,9 +517,12 @@ fn listener_tls(
             _ => None,
         })
         .collect();
+    let wanted = termination.credentials.iter().chain(termination.client.iter().flat_map(|client| &client.trust));
+    let lacking = wanted.filter_map(|source| sources[*source].lacking()).next();
     let spec = Spec {
         listener: name,
         credentials: &credentials,
+        lacking: lacking.as_deref(),
         client: termination.client.as_ref().map(|policy| (policy, trust.as_slice())),
         v1_clients,
         versions: termination.versions,

@@ -80,6 +80,18 @@ struct Fault {
     message: String,
 }
 
+impl Fault {
+    fn remedy(&self) -> String {
+        if self.message.contains("does not belong") {
+            return "give the certificate and the key of one pair".to_owned();
+        }
+        match self.field.as_str() {
+            "" => format!("correct {}", self.subject),
+            field => format!("correct {field} of {}", self.subject),
+        }
+    }
+}
+
 /// One candidate that exists.
 struct Content {
     subject: ObjectKey,
@@ -95,13 +107,25 @@ enum Bytes {
 }
 
 impl Resolved {
+    /// Why nothing of it can be used, if so.
+    pub(super) fn lacking(&self) -> Option<String> {
+        match (&self.material, &self.state) {
+            (Some(_), _) | (None, SourceState::Ready) => None,
+            (None, SourceState::Missing(keys)) => Some(match keys.first() {
+                Some(key) => format!("{key} does not exist"),
+                None => "it names no secret".to_owned(),
+            }),
+            (None, SourceState::Stale(why) | SourceState::Unusable(why)) => Some(why.clone()),
+        }
+    }
+
     /// What the admin endpoint tells of it.
     pub(super) fn card(&self, source: &Source) -> SecretCard {
         let (state, why) = match &self.state {
             SourceState::Ready => (SecretState::Ready, None),
-            SourceState::Stale(why) => (SecretState::Stale, Some(why.clone())),
+            SourceState::Stale(why) => (SecretState::Stale, Some(without_subject(why))),
             SourceState::Missing(_) => (SecretState::Missing, Some("it does not exist".to_owned())),
-            SourceState::Unusable(why) => (SecretState::Unusable, Some(why.clone())),
+            SourceState::Unusable(why) => (SecretState::Unusable, Some(without_subject(why))),
         };
         let used = match &self.material {
             Some(Material::Credential(credential)) => Some(&credential.source),
@@ -125,6 +149,11 @@ impl Resolved {
         let source = used.cloned().unwrap_or_else(wanted);
         SecretCard { origin: format!("{object} {field}"), source, state, why, summary, authorities }
     }
+}
+
+/// The card names the object already.
+fn without_subject(why: &str) -> String {
+    why.split_once(": ").map_or(why, |(_, why)| why).to_owned()
 }
 
 impl Vault {
@@ -199,12 +228,15 @@ impl Vault {
             }
             Some(Err(problem)) => {
                 let stale = entry.good.as_ref().map(|good| good.material.clone());
-                let effect =
-                    if stale.is_some() { "; the last good content serves" } else { "; its hosts refuse their clients" };
+                let effect = if stale.is_some() {
+                    "; the last good content serves"
+                } else {
+                    "; the listener refuses its clients"
+                };
                 let message = format!("{}{effect}", problem.message);
                 findings.push(
                     Finding::on(Severity::Error, &problem.subject, &problem.field, "unusable-secret", message)
-                        .remedy("correct the secret"),
+                        .remedy(problem.remedy()),
                 );
                 let reason = format!("{}: {}", problem.subject, problem.message);
                 let state = if stale.is_some() { SourceState::Stale(reason) } else { SourceState::Unusable(reason) };
@@ -274,11 +306,12 @@ fn not_found(source: &Source, keys: &[ObjectKey], snapshot: &Snapshot) -> Findin
     });
     let remedy = match elsewhere {
         Some(found) => {
-            format!("there is one of that name in namespace {}: create it in the other", found.key.namespace)
+            let wanted = keys.first().map_or("the other", |key| key.namespace.as_str());
+            format!("create it in namespace {wanted}, where it is looked for: there is one in {}", found.key.namespace)
         }
         None => "create it".to_owned(),
     };
-    let message = format!("{} not found; its hosts refuse their clients", what.join(" or "));
+    let message = format!("{} not found; the listener refuses its clients", what.join(" or "));
     Finding::on(Severity::Error, object, field, "secret-not-found", message).remedy(remedy)
 }
 

@@ -1,7 +1,5 @@
 //! Listeners that might have been meant.
 
-use std::sync::Arc;
-
 use super::Other;
 use crate::generation::{Generation, Listener, Socket};
 
@@ -13,9 +11,9 @@ pub(super) fn listeners(
     generation: &Generation,
     socket: &Socket,
     host: Option<&str>,
-    chosen: Option<&Arc<Listener>>,
+    chosen: Option<&str>,
 ) -> Vec<Other> {
-    let mut others: Vec<(usize, Other)> = Vec::new();
+    let mut others: Vec<(u64, Other)> = Vec::new();
     for (address, elsewhere) in &generation.sockets {
         let here = elsewhere.address == socket.address;
         // One listener is often on several addresses of one port.
@@ -23,7 +21,7 @@ pub(super) fn listeners(
             continue;
         }
         for listener in &elsewhere.listeners {
-            if chosen.is_some_and(|chosen| chosen.name == listener.name) {
+            if chosen == Some(&*listener.name) {
                 continue;
             }
             let claims = host.is_some_and(|host| listener.hosts.iter().any(|pattern| pattern.matches(host)));
@@ -44,12 +42,13 @@ pub(super) fn listeners(
     others.into_iter().map(|(_, other)| other).collect()
 }
 
-/// A claim that matches is nearest; else the more labels two names share from the right, the nearer.
-fn nearness(listener: &Listener, host: Option<&str>) -> usize {
+/// A claim that matches is nearest; else the one that is written most alike.
+fn nearness(listener: &Listener, host: Option<&str>) -> u64 {
+    const ALIKE: f64 = 1e6;
     let Some(host) = host else { return 0 };
-    let shared = |pattern: &str| pattern.rsplit('.').zip(host.rsplit('.')).take_while(|(a, b)| a == b).count();
     let of = |pattern: &crate::model::HostPattern| {
-        if pattern.matches(host) { usize::MAX } else { shared(&pattern.to_string()) }
+        let alike = strsim::normalized_damerau_levenshtein(&pattern.to_string(), host);
+        if pattern.matches(host) { u64::MAX } else { (alike * ALIKE) as u64 }
     };
     listener.hosts.iter().map(of).max().unwrap_or(0)
 }

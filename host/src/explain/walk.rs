@@ -1,18 +1,16 @@
 //! The walk: each step may be the last one.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::header::HOST;
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderValue, Request};
 
+use super::asked::Asked;
 use super::{
-    Answer, Asked, Backend, Certificate, Listener as ListenerSaid, Other, Outcome, Place, Question, QuestionError, Sni,
+    Answer, Backend, Certificate, Listener as ListenerSaid, Other, Outcome, Place, Question, QuestionError,
     Socket as SocketSaid, nearest,
 };
 use crate::bootstrap::Bootstrap;
@@ -22,8 +20,8 @@ use crate::http::{Head, Hop, Misdirection, Reason, choose, clean, gather, is_tru
 use crate::model::{Action, Destination, Forward, Origin, Route};
 use crate::object::ObjectKey;
 use crate::plugin::{self, Failure, Router};
-use crate::tls::{Handshake, normalise_sni, utc};
-use crate::upstream::Cluster;
+use crate::tls::{Handshake, Verification, describe, refusal, utc};
+use crate::upstream::{Cluster, Endpoint};
 
 /// What a walk goes through.
 #[derive(Clone, Copy, Debug)]
@@ -107,9 +105,13 @@ impl Walk<'_> {
         let bound = |port: u16| self.view.bootstrap.bound_port(port);
         let with_port = |port: u16| {
             let on_port = |(address, _): &(&SocketAddr, &Arc<Socket>)| address.port() == port;
-            let exact = |(address, _): &(&SocketAddr, &Arc<Socket>)| self.asked.host.parse() == Ok(address.ip());
-            let mut candidates = generation.sockets.iter().filter(on_port);
-            candidates.clone().find(exact).or_else(|| candidates.next()).map(|(_, socket)| Arc::clone(socket))
+            let ip: Option<IpAddr> = self.asked.host.parse().ok();
+            let reached = |(address, _): &(&SocketAddr, &Arc<Socket>)| {
+                let everywhere = |ip: IpAddr| address.ip().is_unspecified() && address.is_ipv4() == ip.is_ipv4();
+                ip.is_none_or(|ip| address.ip() == ip || everywhere(ip))
+            };
+            let found = generation.sockets.iter().filter(on_port).find(reached);
+            found.map(|(_, socket)| Arc::clone(socket))
         };
         let own = if secure { 443 } else { 80 };
         let found = match self.asked.port {
@@ -128,7 +130,9 @@ impl Walk<'_> {
             } else {
                 format!("served are {}", open.join(", "))
             };
-            return Err(Stop::no_connection(format!("connection refused: no listener has port {port}; {open}")));
+            let at =
+                if self.asked.host.parse::<IpAddr>().is_ok() { format!("{} ", self.asked.host) } else { String::new() };
+            return Err(Stop::no_connection(format!("connection refused: no listener is on {at}port {port}; {open}")));
         };
         self.answer.socket = Some(SocketSaid { address: socket.address.to_string(), tls: socket.secure });
         if socket.secure != secure {
@@ -143,19 +147,22 @@ impl Walk<'_> {
     /// What the TLS handshake comes to.
     fn handshake(&mut self, socket: &Socket) -> Result<Handshake, Stop> {
         let sni = self.asked.sni.clone();
-        let shown = || sni.as_deref().map_or_else(|| "no SNI".to_owned(), |sni| format!("SNI {sni}"));
         let Some(listener) = socket.for_sni(sni.as_deref()) else {
             self.answer.other_listeners = nearest::listeners(self.view.generation, socket, sni.as_deref(), None);
             if socket.default_tls.is_some() {
                 self.answer.action.push("the certificate of tls.defaultCredential is shown".to_owned());
                 return Ok(Handshake::assumed(sni.as_deref(), None, self.asked.chain.clone()));
             }
-            let because = format!("TLS alert unrecognized_name: no listener claims {} on {}", shown(), socket.address);
-            return Err(Stop::no_connection(because));
+            let because = match &sni {
+                Some(sni) => format!("no listener claims SNI {sni} on {}", socket.address),
+                None => format!("the client sends no SNI, and no listener on {} takes such clients", socket.address),
+            };
+            return Err(Stop::no_connection(format!("TLS alert unrecognized_name: {because}")));
         };
         let listener = Arc::clone(listener);
         self.meet(&listener);
-        self.answer.other_listeners = nearest::listeners(self.view.generation, socket, sni.as_deref(), Some(&listener));
+        self.answer.other_listeners =
+            nearest::listeners(self.view.generation, socket, sni.as_deref(), Some(&listener.name));
         if let Err(why) = listener.tls_config() {
             return Err(Stop::no_connection(format!(
                 "TLS alert internal_error: the listener refuses its clients: {why}"
@@ -175,18 +182,31 @@ impl Walk<'_> {
                 covers: shown.covers(name),
             })
             .collect();
-        let given = if self.asked.chain.is_empty() { "none is given" } else { "the one given" };
-        let verified = tls.verification.as_ref().map(|verification| verification.verify(&self.asked.chain));
-        self.answer.client_certificate = Some(match verified {
-            None => "the listener asks for none".to_owned(),
-            Some(Ok(())) => format!("the listener asks for one; {given}, and that is accepted"),
-            Some(Err(error)) => {
-                let said = format!("the listener asks for one; {given}, and that is refused: {error}");
-                self.answer.client_certificate = Some(said);
-                return Err(Stop::no_connection(format!("the handshake fails: client certificate refused: {error}")));
-            }
-        });
+        self.client(tls.verification.as_ref())?;
         Ok(Handshake::assumed(sni.as_deref(), Some(Arc::clone(&listener.name)), self.asked.chain.clone()))
+    }
+
+    /// What becomes of the client's own certificate.
+    fn client(&mut self, verification: Option<&Verification>) -> Result<(), Stop> {
+        let chain = &self.asked.chain;
+        let given = chain.first().map(|leaf| describe(leaf).unwrap_or_else(|| "one that cannot be read".to_owned()));
+        let Some(verification) = verification else {
+            let given = if given.is_some() { ", and looks at none" } else { "" };
+            self.answer.client_certificate = Some(format!("the listener asks for no certificate{given}"));
+            return Ok(());
+        };
+        let authorities = verification.authorities().iter().map(|name| format!("{name:?}")).collect::<Vec<_>>();
+        let sources = verification.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        let wanted = format!("the listener asks for a certificate by {} (of {sources})", authorities.join(" or "));
+        let verified = verification.verify(chain);
+        let verdict = match (&given, &verified) {
+            (None, Ok(())) => "the client gives none, which is accepted".to_owned(),
+            (None, Err(_)) => "the client gives none".to_owned(),
+            (Some(given), Ok(())) => format!("the client gives {given}, which is accepted"),
+            (Some(given), Err(error)) => format!("the client gives {given}: {}", refusal(error)),
+        };
+        self.answer.client_certificate = Some(format!("{wanted}; {verdict}"));
+        verified.map_err(|error| Stop::no_connection(format!("client certificate refused: {}", refusal(&error))))
     }
 
     /// The request as it comes to the router.
@@ -208,7 +228,8 @@ impl Walk<'_> {
             Ok(listener) => Arc::clone(listener),
             Err(why) => {
                 let host = &head.host;
-                self.answer.other_listeners = nearest::listeners(self.view.generation, socket, Some(host), None);
+                let own = self.answer.listener.as_ref().map(|listener| listener.name.as_str());
+                self.answer.other_listeners = nearest::listeners(self.view.generation, socket, Some(host), own);
                 let best = socket.find(host).map(|best| nearest::what(best)).unwrap_or_default();
                 return Err(match why {
                     Misdirection::Nobody => {
@@ -229,7 +250,7 @@ impl Walk<'_> {
             self.answer.authority = Some(format!("{} is served by {}", head.host, nearest::what(&listener)));
         } else {
             self.answer.other_listeners =
-                nearest::listeners(self.view.generation, socket, Some(&head.host), Some(&listener));
+                nearest::listeners(self.view.generation, socket, Some(&head.host), Some(&listener.name));
         }
         self.meet(&listener);
         match &listener.refused {
@@ -322,6 +343,9 @@ impl Walk<'_> {
             self.answer.action.push(format!("the whole exchange may take {timeout:?}"));
         }
         let mut able = false;
+        // How many endpoints could not be connected to; zero once one could.
+        let mut unreached = 0;
+        let mut reached = 0;
         let mut unable = None;
         for target in &forward.targets {
             let backend = |cluster: Option<&Cluster>, refused: Option<String>| Backend {
@@ -342,7 +366,12 @@ impl Walk<'_> {
                     self.objects.insert(cluster.origin.object.clone());
                     let why = why_unable(cluster);
                     match &why {
-                        None => able |= target.weight > 0,
+                        None => {
+                            able |= target.weight > 0;
+                            let failing = cluster.endpoints.iter().filter(|endpoint| endpoint.unreached() > 0).count();
+                            unreached += failing;
+                            reached += cluster.endpoints.len() - failing;
+                        }
                         Some((reason, why)) => {
                             unable.get_or_insert_with(|| (*reason, reason.status().as_u16(), why.clone()));
                         }
@@ -357,7 +386,12 @@ impl Walk<'_> {
             return Err(Stop { outcome: Outcome::Refused, status: Some(status), because });
         }
         let names: Vec<&str> = self.answer.backends.iter().filter_map(|backend| backend.cluster.as_deref()).collect();
-        self.answer.because = format!("an endpoint of {} answers", names.join(" or "));
+        let of = names.join(" or ");
+        self.answer.because = match unreached {
+            _ if reached > 0 => format!("to an endpoint of {of}"),
+            0 => format!("to an endpoint of {of}"),
+            _ => format!("to an endpoint of {of}, but the last connections to each of them failed: 503"),
+        };
         self.answer.outcome = Outcome::Forwarded;
         Ok(())
     }
@@ -377,19 +411,33 @@ impl Walk<'_> {
         }
     }
 
-    /// What was found about the objects on the way; all errors when the way ended early.
+    /// What was found about the objects on the way and about the host; all errors when that explains nothing.
     fn find(&mut self) {
         let refused = matches!(self.answer.outcome, Outcome::NoConnection | Outcome::Refused);
-        let on_the_way = |finding: &Finding| match &finding.subject {
-            Subject::Object { key, .. } => self.objects.contains(key),
-            Subject::Plugin(name) => self.plugins.contains(name),
-            Subject::File { .. } | Subject::Socket(_) => false,
+        let host = self.asked.sni.as_deref().unwrap_or(&self.asked.host);
+        let quoted = format!("`{host}`");
+        let listener = self.answer.listener.as_ref();
+        // Other listeners of the same object are not on the way.
+        let elsewhere = |key: &ObjectKey, field: &str| {
+            listener.is_some_and(|listener| {
+                let origin = &listener.origin;
+                key.to_string() == origin.object
+                    && !field.starts_with(&origin.field)
+                    && !origin.field.starts_with(field)
+            })
         };
-        let error = |finding: &&Finding| finding.severity == Severity::Error;
-        let explained = self.view.findings.iter().any(|finding| error(&finding) && on_the_way(finding));
-        // What did not come to be cannot be on the way.
-        let all_errors = refused && !explained;
-        let told = |finding: &&Finding| on_the_way(finding) || (all_errors && error(finding));
+        let on_the_way = |finding: &Finding| match &finding.subject {
+            Subject::Object { key, field } => self.objects.contains(key) && !elsewhere(key, field),
+            Subject::Plugin(name) => self.plugins.contains(name),
+            Subject::File { .. } => finding.severity == Severity::Error,
+            Subject::Socket(_) => false,
+        };
+        let about = |finding: &Finding| {
+            finding.severity != Severity::Info && (on_the_way(finding) || finding.message.contains(&quoted))
+        };
+        let explained = self.view.findings.iter().any(about);
+        let told =
+            |finding: &&Finding| about(finding) || (refused && !explained && finding.severity == Severity::Error);
         let findings = self.view.findings.iter().filter(told).map(|finding| finding.to_json(self.view.places));
         self.answer.findings = findings.collect();
     }
@@ -400,12 +448,12 @@ fn place(name: &str, origin: &Origin) -> Place {
 }
 
 fn endpoints(cluster: &Cluster) -> Vec<String> {
-    let health = |unreached: usize| match unreached {
-        0 => String::new(),
-        1 => " (the last connection failed)".to_owned(),
-        some => format!(" (the last {some} connections failed)"),
+    let health = |endpoint: &Endpoint| match (endpoint.unreached(), endpoint.last_failure()) {
+        (0, _) => String::new(),
+        (1, why) => format!(" (the last connection failed: {why})"),
+        (some, why) => format!(" (the last {some} connections failed: {why})"),
     };
-    cluster.endpoints.iter().map(|endpoint| format!("{}{}", endpoint.address, health(endpoint.unreached()))).collect()
+    cluster.endpoints.iter().map(|endpoint| format!("{}{}", endpoint.address, health(endpoint))).collect()
 }
 
 fn why_unable(cluster: &Cluster) -> Option<(Reason, String)> {
@@ -415,51 +463,5 @@ fn why_unable(cluster: &Cluster) -> Option<(Reason, String)> {
             Some((Reason::NoEndpoint, format!("cluster {} has no endpoint", cluster.name)))
         }
         None => None,
-    }
-}
-
-impl Asked {
-    fn new(question: &Question) -> Result<Self, QuestionError> {
-        let wrong = |why: &str| QuestionError::Url { url: question.url.clone(), why: why.to_owned() };
-        let uri: Uri = question.url.parse().map_err(|e: http::uri::InvalidUri| wrong(&e.to_string()))?;
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(wrong("it has another scheme, or none")),
-        };
-        let authority: &Authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        let method = Method::from_bytes(question.method.as_bytes())
-            .map_err(|_| QuestionError::Method(question.method.clone()))?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &question.headers {
-            let wrong = || QuestionError::Header(format!("{name}: {value}"));
-            let parsed: HeaderName = name.parse().map_err(|_| wrong())?;
-            headers.append(parsed, HeaderValue::from_str(value).map_err(|_| wrong())?);
-        }
-        let is_name = host.parse::<std::net::IpAddr>().is_err();
-        let sni = match &question.sni {
-            Sni::OfUrl => is_name.then(|| normalise_sni(&host)),
-            Sni::Absent => None,
-            Sni::Name(name) => Some(normalise_sni(name)),
-        };
-        let chain = question
-            .certificates
-            .iter()
-            .enumerate()
-            .map(|(index, text)| STANDARD.decode(text).map_err(|_| QuestionError::Certificate(index + 1)))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            secure,
-            authority: authority.to_string(),
-            host,
-            port: authority.port_u16(),
-            target: uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
-            method,
-            headers,
-            sni,
-            chain: chain.into_iter().map(Into::into).collect(),
-            client: question.client,
-        })
     }
 }

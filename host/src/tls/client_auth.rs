@@ -176,6 +176,11 @@ impl ClientVerifier {
         }
     }
 
+    /// Whose certificates are accepted.
+    pub(super) fn authorities(&self) -> Vec<String> {
+        self.anchors.texts().map(str::to_owned).collect()
+    }
+
     /// What there is to know of anchors and revocation lists at this time.
     #[must_use]
     pub fn lints(&self, now: UnixTime) -> Vec<TrustLint> {

@@ -73,6 +73,8 @@ impl Shown {
 pub struct Verification {
     /// Of everything that decides.
     pub digest: [u8; 32],
+    /// The objects that its authorities came from.
+    pub sources: Vec<ObjectKey>,
     verifier: Arc<ClientVerifier>,
 }
 
@@ -81,6 +83,12 @@ impl Verification {
     #[must_use]
     pub fn lints(&self) -> Vec<TrustLint> {
         self.verifier.lints(UnixTime::now())
+    }
+
+    /// Whose certificates are accepted, as RFC 2253 writes it.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<String> {
+        self.verifier.authorities()
     }
 
     /// Whether a client with this chain would be accepted now.
@@ -113,6 +121,8 @@ pub struct Spec<'s> {
     pub listener: &'s Arc<str>,
     /// Certificates; chosen among by what the client supports.
     pub credentials: &'s [Arc<CredentialMaterial>],
+    /// Why a secret that it asks for is not among its material.
+    pub lacking: Option<&'s str>,
     /// How clients are verified, and by which authorities.
     pub client: Option<(&'s model::ClientPolicy, &'s [Arc<TrustMaterial>])>,
     /// Whether client certificates of X.509 version 1 are verified or refused.
@@ -156,6 +166,7 @@ impl TlsCache {
         let verification = match spec.client.map(|client| self.verification(client, spec.v1_clients)).transpose() {
             Ok(verification) => verification,
             Err(why) => {
+                let why = spec.lacking.map_or(why, str::to_owned);
                 return Arc::new(TlsListener { config: Err(why), verification: None, shown: shown(spec) });
             }
         };
@@ -186,7 +197,8 @@ impl TlsCache {
         let digest = verifier.digest();
         let (verifier, used) = self.verifiers.entry(digest).or_insert_with(|| (Arc::new(verifier), 0));
         *used = self.round;
-        Ok(Verification { digest, verifier: Arc::clone(verifier) })
+        let sources = trust.iter().map(|material| material.source.clone()).collect();
+        Ok(Verification { digest, sources, verifier: Arc::clone(verifier) })
     }
 
     fn tickets(&mut self, scope: TicketScope) -> Result<Arc<dyn ProducesTickets>, String> {
@@ -252,6 +264,7 @@ fn digest(spec: &Spec<'_>, verification: Option<&Verification>) -> [u8; 32] {
     for credential in spec.credentials {
         part(&credential.digest);
     }
+    part(spec.lacking.unwrap_or_default().as_bytes());
     part(b"suites");
     for suite in spec.cipher_suites {
         part(suite.as_bytes());
@@ -269,7 +282,8 @@ fn server_config(
     tickets: Arc<dyn ProducesTickets>,
 ) -> Result<ServerConfig, String> {
     let shown = spec.credentials.iter().map(|material| Arc::clone(&material.credential.certified)).collect();
-    let resolver = CertificateResolver::new(shown).ok_or("it has no certificate")?;
+    let resolver =
+        CertificateResolver::new(shown).ok_or_else(|| spec.lacking.unwrap_or("it has no certificate").to_owned())?;
     let versions = match spec.versions {
         TlsVersions::Both => &[&TLS13, &TLS12][..],
         TlsVersions::Only12 => &[&TLS12],

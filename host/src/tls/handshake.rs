@@ -59,7 +59,7 @@ pub enum Refused {
         why: String,
     },
     /// The handshake failed.
-    #[error("handshake for SNI {} failed: {error}", sni.as_deref().unwrap_or("(none)"))]
+    #[error("handshake for SNI {} failed: {}", sni.as_deref().unwrap_or("(none)"), plain(error))]
     Failed {
         /// Which listener it was for.
         listener: Option<Arc<str>>,
@@ -68,6 +68,13 @@ pub enum Refused {
         /// Why.
         error: std::io::Error,
     },
+}
+
+fn plain(error: &std::io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error) => super::plain::refusal(error),
+        None => error.to_string(),
+    }
 }
 
 impl Refused {

@@ -190,7 +190,7 @@ async fn try_http1(
         }
     }
     let connected = connect::http1(pool, address, cluster.connect_timeout).await;
-    endpoint.reached(!matches!(connected, Err(ConnectError::Refused(_) | ConnectError::Timeout(_))));
+    endpoint.note(&connected);
     let mut sender = match connected {
         Ok(sender) => sender,
         Err(source) => return Err(unconnected(address, source, request)),
@@ -238,7 +238,7 @@ async fn try_http2(
         Some(sender) => sender,
         None => {
             let connected = connect::http2(pool, address, cluster.connect_timeout).await;
-            endpoint.reached(connected.is_ok() || matches!(connected, Err(ConnectError::Exhausted)));
+            endpoint.note(&connected);
             match connected {
                 Ok(sender) => {
                     pool.share_http2(address, sender.clone());

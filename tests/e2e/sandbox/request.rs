@@ -1,11 +1,15 @@
 //! While a request is routed.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rig::misbehaving;
+use rig::{Form, Match, Route, misbehaving};
 use serde_json::json;
 
-use super::Pair;
+use super::{HOST, Pair};
+use crate::task::*;
 
 const MISBEHAVE: &str = "/misbehave";
 
@@ -74,6 +78,38 @@ fn others_are_served_while_one_plugin_loops() {
     // Time is up to whoever asks, and does not open the breaker. The last replacement is ready by now.
     std::thread::sleep(Duration::from_millis(200));
     pair.ask("/").answers(200);
+}
+
+/// Each loop makes control work: a new spare. It looks at files all the same.
+#[test]
+fn changes_take_effect_while_one_plugin_loops() {
+    let pair = Pair::with(&misbehaving("endless-loop"));
+    let enough = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looping = scope.spawn(|| {
+            let mut client = TcpStream::connect(("127.0.0.1", pair.gateway.http())).expect("it serves");
+            let request = format!("GET {MISBEHAVE} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+            let mut answers = 0;
+            while !enough.load(Ordering::Relaxed) {
+                client.write_all(request.as_bytes()).expect("it reads");
+                let length = client.read(&mut [0; 4096]).expect("it answers");
+                assert!(length > 0, "it keeps the connection");
+                answers += 1;
+            }
+            answers
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        pair.site.apply(&Form::Istio.route(&Route::new("httpbin", 8000, &[Match::Exact("/status/201")])));
+        let start = Instant::now();
+        let mut changed = false;
+        while !changed && start.elapsed() < Duration::from_secs(5) {
+            changed = pair.gateway.curl(HTTPBIN, "/status/418").ca(ca()).run().status == 404;
+        }
+        enough.store(true, Ordering::Relaxed);
+        let answers = looping.join().expect("it is answered");
+        assert!(changed, "the change was not seen during {answers} loops");
+        assert!(answers > 50, "{answers} loops were no burden");
+    });
 }
 
 #[test]

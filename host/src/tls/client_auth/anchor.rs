@@ -161,6 +161,10 @@ impl Anchors {
         self.anchors.iter().map(Anchor::subject)
     }
 
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.anchors.iter().map(|anchor| anchor.text.as_str())
+    }
+
     pub(super) fn contains(&self, der: &CertificateDer<'_>) -> bool {
         self.anchors.iter().any(|anchor| anchor.der == *der)
     }

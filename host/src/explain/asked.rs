@@ -1,0 +1,83 @@
+//! A question, understood.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use rustls::pki_types::{CertificateDer, DnsName};
+
+use super::{Question, QuestionError, Sni};
+use crate::tls::normalise_sni;
+
+/// What is asked, in the types that serve requests.
+pub(super) struct Asked {
+    pub(super) secure: bool,
+    pub(super) authority: String,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) target: String,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    pub(super) sni: Option<String>,
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) client: IpAddr,
+}
+
+impl Asked {
+    pub(super) fn new(question: &Question) -> Result<Self, QuestionError> {
+        let wrong = |why: &str| QuestionError::Url { url: question.url.clone(), why: why.to_owned() };
+        if !["http://", "https://"].iter().any(|scheme| question.url.starts_with(scheme)) {
+            return Err(wrong("it does not begin with http:// or https://"));
+        }
+        let uri: Uri = question.url.parse().map_err(|e: http::uri::InvalidUri| wrong(&e.to_string()))?;
+        let secure = uri.scheme_str() == Some("https");
+        let authority: &Authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong("leave user and password out"));
+        }
+        let after = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if !after.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(wrong("its port is not a number from 1 to 65535"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        let method = Method::from_bytes(question.method.as_bytes())
+            .map_err(|_| QuestionError::Method(question.method.clone()))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &question.headers {
+            let wrong = || QuestionError::Header(format!("{name}: {value}"));
+            let parsed: HeaderName = name.parse().map_err(|_| wrong())?;
+            headers.append(parsed, HeaderValue::from_str(value).map_err(|_| wrong())?);
+        }
+        let is_name = host.parse::<IpAddr>().is_err();
+        let sni = match &question.sni {
+            Sni::OfUrl => is_name.then(|| normalise_sni(&host)),
+            Sni::Absent => None,
+            Sni::Name(name) => Some(normalise_sni(name)),
+        };
+        if let Some(name) = &sni
+            && DnsName::try_from(name.as_str()).is_err()
+        {
+            return Err(QuestionError::Sni(name.clone()));
+        }
+        let chain = question
+            .certificates
+            .iter()
+            .enumerate()
+            .map(|(index, text)| STANDARD.decode(text).map_err(|_| QuestionError::Certificate(index + 1)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            secure,
+            authority: authority.to_string(),
+            host,
+            port: authority.port_u16(),
+            target: uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
+            method,
+            headers,
+            sni,
+            chain: chain.into_iter().map(Into::into).collect(),
+            client: question.client,
+        })
+    }
+}
