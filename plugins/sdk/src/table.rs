@@ -3,11 +3,15 @@
 //! A plugin fills [`ListenerRules`] at `translate`, hands [`encode`]d bytes to the host, and answers `route` from the
 //! [`Table`] that `load` makes of them. A dialect that needs another shape implements [`crate::Router`] itself.
 
+mod index;
+
 use std::collections::HashMap;
 
 use regex::Regex;
+use regex_syntax::hir::literal::Extractor;
 use serde::{Deserialize, Serialize};
 
+use self::index::Index;
 use crate::host_name::HostName;
 use crate::{Candidate, ConnectionHead, Explanation, RequestHead, Router};
 
@@ -143,6 +147,7 @@ struct Listener {
 struct Host {
     name: String,
     rules: Vec<CompiledRule>,
+    index: Index,
 }
 
 #[derive(Debug)]
@@ -155,10 +160,17 @@ struct CompiledRule {
 #[derive(Debug)]
 enum Path {
     Any,
-    Exact { value: String, ignore_case: bool },
-    Prefix { value: String, ignore_case: bool },
+    Exact {
+        value: String,
+        ignore_case: bool,
+    },
+    Prefix {
+        value: String,
+        ignore_case: bool,
+    },
     Elements(String),
-    Regex(Regex),
+    /// With what it begins with as long as it is literal.
+    Regex(Regex, String),
 }
 
 #[derive(Debug)]
@@ -204,8 +216,8 @@ impl Router for Table {
     fn route(&self, head: &RequestHead) -> Option<u32> {
         let listener = self.listeners.get(head.listener as usize)?;
         for host in listener.hosts_for(&head.host) {
-            if let Some(rule) = host.rules.iter().find(|rule| rule.check(head).is_ok()) {
-                return Some(rule.route);
+            if let Some(rule) = host.first(head) {
+                return Some(host.rules[rule].route);
             }
             if listener.on_miss == OnMiss::Stop {
                 return None;
@@ -303,8 +315,7 @@ impl Listener {
                 HostName::Subdomains(suffix) => drop(listener.subdomains.insert(suffix, index)),
                 HostName::OneLabel(suffix) => drop(listener.one_label.insert(suffix, index)),
             }
-            let rules = virtual_host.rules.into_iter().map(CompiledRule::compile).collect::<Result<_, _>>()?;
-            listener.hosts.push(Host { name: virtual_host.name, rules });
+            listener.hosts.push(Host::compile(virtual_host.name, virtual_host.rules)?);
         }
         Ok(listener)
     }
@@ -322,6 +333,19 @@ impl Listener {
     }
 }
 
+impl Host {
+    fn compile(name: String, rules: Vec<Rule>) -> Result<Self, String> {
+        let rules = rules.into_iter().map(CompiledRule::compile).collect::<Result<Vec<_>, _>>()?;
+        let index = Index::new(rules.iter().map(|rule| rule.path.beginning()));
+        Ok(Self { name, rules, index })
+    }
+
+    /// The first rule that matches.
+    fn first(&self, head: &RequestHead) -> Option<usize> {
+        self.index.first(&head.path, |rule| self.rules[rule].check(head).is_ok())
+    }
+}
+
 impl CompiledRule {
     fn compile(rule: Rule) -> Result<Self, String> {
         let path = match rule.path {
@@ -329,7 +353,7 @@ impl CompiledRule {
             PathRule::Exact { value, ignore_case } => Path::Exact { value, ignore_case },
             PathRule::Prefix { value, ignore_case } => Path::Prefix { value, ignore_case },
             PathRule::Elements(value) => Path::Elements(value.trim_end_matches('/').to_owned()),
-            PathRule::Regex(pattern) => Path::Regex(whole(&pattern)?),
+            PathRule::Regex(pattern) => Path::Regex(whole(&pattern)?, literal_beginning(&pattern)),
         };
         let conditions = rule.conditions.into_iter().map(CompiledCondition::compile).collect::<Result<_, _>>()?;
         Ok(Self { route: rule.route, path, conditions })
@@ -347,6 +371,15 @@ impl CompiledRule {
 }
 
 impl Path {
+    /// Every path that matches begins with this.
+    fn beginning(&self) -> &str {
+        match self {
+            Self::Exact { value, ignore_case: false } | Self::Prefix { value, ignore_case: false } => value,
+            Self::Elements(value) | Self::Regex(_, value) => value,
+            Self::Any | Self::Exact { .. } | Self::Prefix { .. } => "",
+        }
+    }
+
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Any => true,
@@ -359,7 +392,7 @@ impl Path {
             Self::Elements(value) => {
                 path.strip_prefix(value.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            Self::Regex(regex) => regex.is_match(path),
+            Self::Regex(regex, _) => regex.is_match(path),
         }
     }
 }
@@ -409,7 +442,7 @@ impl std::fmt::Display for Path {
             Self::Exact { value, .. } => write!(f, "the path is not `{value}`"),
             Self::Prefix { value, .. } => write!(f, "the path does not begin with `{value}`"),
             Self::Elements(value) => write!(f, "the path is not below `{value}/`"),
-            Self::Regex(regex) => write!(f, "the path does not match `{}`", regex.as_str()),
+            Self::Regex(regex, _) => write!(f, "the path does not match `{}`", regex.as_str()),
         }
     }
 }
@@ -443,6 +476,14 @@ fn parameter<'q>(query: &'q [u8], name: &str) -> Option<&'q [u8]> {
 
 fn whole(pattern: &str) -> Result<Regex, String> {
     Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|e| format!("regular expression `{pattern}`: {e}"))
+}
+
+/// What everything begins with that the pattern matches; empty when that is nothing in particular.
+fn literal_beginning(pattern: &str) -> String {
+    let beginnings = regex_syntax::parse(pattern).map(|parsed| Extractor::new().extract(&parsed));
+    let common = beginnings.ok().and_then(|beginnings| beginnings.longest_common_prefix().map(<[u8]>::to_vec));
+    // It may end within a character.
+    common.and_then(|bytes| bytes.utf8_chunks().next().map(|chunk| chunk.valid().to_owned())).unwrap_or_default()
 }
 
 #[cfg(test)]
