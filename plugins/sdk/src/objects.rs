@@ -37,6 +37,15 @@ pub fn read<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -
     }
 }
 
+/// Reads an object of which only a part matters, like a core Service: fields that `T` does not know are no news.
+pub fn read_part<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
+    let read = serde_json::from_slice(&object.json);
+    if read.is_err() {
+        findings.push(unreadable::<T>(object));
+    }
+    read.ok()
+}
+
 /// Reads once more, now noting the way to the fault; that costs too much to be done for every object.
 fn unreadable<T: DeserializeOwned>(object: &Object) -> Finding {
     let mut json = serde_json::Deserializer::from_slice(&object.json);

@@ -1,7 +1,7 @@
 //! Kubernetes Services as destinations.
 
-use sekisho_sdk::objects::read as read_object;
-use sekisho_sdk::{Object, Severity};
+use sekisho_sdk::Object;
+use sekisho_sdk::objects::read_part;
 
 use super::{Backing, Members, Port, Speaks};
 use crate::findings::Findings;
@@ -13,10 +13,7 @@ const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
 pub(super) fn read(object: &Object, findings: &mut Findings) -> Option<Backing> {
     // Services have fields that no gateway reads; only what makes one unreadable concerns us.
-    let mut said = Vec::new();
-    let service: Option<Service> = read_object(object, &mut said);
-    findings.list().extend(said.into_iter().filter(|finding| finding.severity == Severity::Error));
-    let Service { metadata, spec } = service?;
+    let Service { metadata, spec } = read_part(object, findings.list())?;
     let key = &object.key;
     let exports = metadata.annotations.get(EXPORT_TO).map(String::as_str).into_iter().flat_map(|list| list.split(','));
     let members = if spec.r#type == "ExternalName" { Members::Alias(spec.external_name) } else { Members::Service };
