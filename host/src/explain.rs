@@ -117,6 +117,8 @@ pub struct Answer {
     pub virtual_host: Option<String>,
     /// The rule that it chose.
     pub route: Option<Place>,
+    /// What that rule asks for.
+    pub route_because: Option<String>,
     /// Other rules, nearest first, and why they were not chosen.
     pub other_routes: Vec<Other>,
     /// What is done, a sentence each.

@@ -163,7 +163,8 @@ fn text(answer: &Answer, colours: Colours) -> String {
         lines.line("virtual host", host);
     }
     if let Some(route) = &answer.route {
-        lines.line("rule", &format!("{} {}", route.object, route.field));
+        let because = answer.route_because.as_ref().map(|because| format!(": {because}")).unwrap_or_default();
+        lines.line("rule", &format!("{} {}{because}", route.object, route.field));
     }
     lines.others(&answer.other_routes);
     for action in &answer.action {

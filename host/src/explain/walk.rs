@@ -287,6 +287,7 @@ impl Walk<'_> {
         let asked = plugin::Head { listener: listener.number, host: &head.host, path: &head.path, inputs: &inputs };
         let explanation = router.explain(asked).map_err(failed)?;
         self.answer.virtual_host = explanation.virtual_host;
+        self.answer.route_because = explanation.because;
         // A rule with several matches is one route: that some of them do not match is no news.
         for (index, because) in explanation.rejected.into_iter().filter(|(index, _)| Some(*index) != explanation.chosen)
         {

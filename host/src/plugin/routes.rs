@@ -91,6 +91,8 @@ pub struct Head<'r> {
 pub struct Explanation {
     /// The route.
     pub chosen: Option<u32>,
+    /// What its rule asks for.
+    pub because: Option<String>,
     /// The virtual host.
     pub virtual_host: Option<String>,
     /// Routes passed over, and why.
@@ -361,10 +363,12 @@ impl Router {
             .guest
             .call_explain(&mut self.store, head.into())
             .map_err(|e| Failure::new(&self.plugin, "explain", &e))?;
+        let sentence = |said: String| printable(said, printable::SENTENCE);
         Ok(Explanation {
             chosen: explanation.chosen,
-            virtual_host: explanation.virtual_host,
-            rejected: explanation.rejected.into_iter().map(|rejected| (rejected.route, rejected.because)).collect(),
+            because: explanation.because.map(sentence),
+            virtual_host: explanation.virtual_host.map(|name| printable(name, printable::NAME)),
+            rejected: explanation.rejected.into_iter().map(|other| (other.route, sentence(other.because))).collect(),
         })
     }
 }

@@ -57,7 +57,7 @@ impl<P: RoutePlugin> router::Guest for Routes<P> {
     fn explain(head: router::RequestHead) -> router::Explanation {
         ROUTER.with_borrow(|router| match router {
             Some(router) => router.explain(&head),
-            None => router::Explanation { chosen: None, virtual_host: None, rejected: Vec::new() },
+            None => router::Explanation { chosen: None, because: None, virtual_host: None, rejected: Vec::new() },
         })
     }
 }

@@ -231,7 +231,7 @@ impl Router for Table {
     }
 
     fn explain(&self, head: &RequestHead) -> Explanation {
-        let mut explanation = Explanation { chosen: None, virtual_host: None, rejected: Vec::new() };
+        let mut explanation = Explanation { chosen: None, because: None, virtual_host: None, rejected: Vec::new() };
         let Some(listener) = self.listeners.get(head.listener as usize) else { return explanation };
         let mut over = false;
         let mut passed: Vec<Passed<'_>> = Vec::new();
@@ -243,6 +243,7 @@ impl Router for Table {
                 match (rule.check(head), over) {
                     (Ok(()), false) => {
                         explanation.chosen = Some(rule.route);
+                        explanation.because = Some(rule.told(&listener.inputs));
                         over = true;
                     }
                     (Ok(()), true) => passed.push(Passed { rule, host, why: Why::Late }),
@@ -288,10 +289,12 @@ impl Why<'_> {
 impl Passed<'_> {
     fn candidate(&self, served: &str, inputs: &[String]) -> Candidate {
         let because = match &self.why {
-            Why::Late if self.host.name == served => "it matches too, but comes after the one chosen".to_owned(),
+            Why::Late if self.host.name == served => {
+                format!("{}: it matches too, but comes after the one chosen", self.rule.told(inputs))
+            }
             Why::Late => format!("it matches too, but its host `{}` is less specific than `{served}`", self.host.name),
-            Why::Miss(Miss::Path(path)) => path.to_string(),
-            Why::Miss(Miss::Condition(condition)) => condition.miss(inputs),
+            Why::Miss(Miss::Path(path)) => path.told(false),
+            Why::Miss(Miss::Condition(condition)) => condition.told(condition.negated, inputs),
         };
         Candidate { route: self.rule.route, because }
     }
@@ -434,34 +437,44 @@ impl Value {
     }
 }
 
-/// Why a path does not match.
-impl std::fmt::Display for Path {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl CompiledRule {
+    /// What it asks for, where inputs are called so.
+    fn told(&self, inputs: &[String]) -> String {
+        let conditions = self.conditions.iter().map(|condition| condition.told(!condition.negated, inputs));
+        std::iter::once(self.path.told(true)).chain(conditions).collect::<Vec<_>>().join(" and ")
+    }
+}
+
+impl Path {
+    /// That the path is so, or that it is not.
+    fn told(&self, so: bool) -> String {
+        let (is, begins, matches) =
+            if so { ("is", "begins", "matches") } else { ("is not", "does not begin", "does not match") };
         match self {
-            Self::Any => f.write_str("every path matches"),
-            Self::Exact { value, .. } => write!(f, "the path is not `{value}`"),
-            Self::Prefix { value, .. } => write!(f, "the path does not begin with `{value}`"),
-            Self::Elements(value) => write!(f, "the path is not below `{value}/`"),
-            Self::Regex(regex, _) => write!(f, "the path does not match `{}`", regex.as_str()),
+            Self::Any => "every path".to_owned(),
+            Self::Exact { value, .. } => format!("the path {is} `{value}`"),
+            Self::Prefix { value, .. } => format!("the path {begins} with `{value}`"),
+            Self::Elements(value) => format!("the path {is} below `{value}/`"),
+            Self::Regex(regex, _) => format!("the path {matches} `{}`", regex.as_str()),
         }
     }
 }
 
 impl CompiledCondition {
-    /// Why it does not hold, where inputs are called so.
-    fn miss(&self, inputs: &[String]) -> String {
+    /// That the input is so, or that it is not, where inputs are called so.
+    fn told(&self, so: bool, inputs: &[String]) -> String {
         let name = inputs.get(self.input).map_or("?", String::as_str);
         let what = match (&self.parameter, name.strip_prefix(':')) {
             (Some(parameter), _) => format!("query parameter `{parameter}`"),
             (None, Some(pseudo)) => format!("the {pseudo}"),
             (None, None) => format!("header `{name}`"),
         };
-        let not = if self.negated { "must not be" } else { "is not" };
+        let is = if so { "is" } else { "is not" };
         match &self.value {
-            Value::Present => format!("{what} {not} present"),
-            Value::Exact(text) => format!("{what} {not} `{text}`"),
-            Value::Prefix(text) => format!("{what} {not} `{text}…`"),
-            Value::Regex(regex) => format!("{what} {not} like `{}`", regex.as_str()),
+            Value::Present => format!("{what} {is} present"),
+            Value::Exact(text) => format!("{what} {is} `{text}`"),
+            Value::Prefix(text) => format!("{what} {is} `{text}…`"),
+            Value::Regex(regex) => format!("{what} {is} like `{}`", regex.as_str()),
         }
     }
 }
@@ -598,12 +611,13 @@ mod tests {
         let explanation = table.explain(&head);
         assert_eq!(explanation.chosen, table.route(&head));
         assert_eq!(explanation.virtual_host.as_deref(), Some("h"));
+        assert_eq!(explanation.because.as_deref(), Some("the path begins with `/b`"));
         let rejected: Vec<(u32, &str)> =
             explanation.rejected.iter().map(|candidate| (candidate.route, candidate.because.as_str())).collect();
         assert_eq!(
             rejected,
             [
-                (3, "it matches too, but comes after the one chosen"),
+                (3, "the path begins with `/b/c`: it matches too, but comes after the one chosen"),
                 (4, "it matches too, but its host `*` is less specific than `h`"),
                 (1, "header `x-user` is not `jason`"),
                 (0, "the path does not begin with `/a`"),

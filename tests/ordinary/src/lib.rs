@@ -124,6 +124,6 @@ impl<P: Ordinary> Router for Names<P> {
     }
 
     fn explain(&self, head: &RequestHead) -> Explanation {
-        Explanation { chosen: self.route(head), virtual_host: None, rejected: Vec::new() }
+        Explanation { chosen: self.route(head), because: None, virtual_host: None, rejected: Vec::new() }
     }
 }
