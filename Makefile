@@ -2,7 +2,7 @@
 # it alone (`-p sekisho`) would select other features of shared crates and compile wasmtime a second time.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help plugins build run test soak lint fmt clean
+.PHONY: help plugins build run test soak bench lint fmt clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.* ## /\1|/p' Makefile | sort | while IFS='|' read -r target text; do printf '  %-9s %s\n' "$$target" "$$text"; done
@@ -30,6 +30,9 @@ soak: build ## Reload ten thousand times; memory, descriptors and threads stay w
 	@scripts/plugins.sh tests
 	@scripts/test-tools.sh
 	SEKISHO_RELOADS=10000 cargo test --locked --workspace --test e2e -- --nocapture endurance
+
+bench: plugins ## Measure what the plugins cost; `make bench count=1` counts instructions under valgrind instead
+	cargo bench --locked --workspace --bench plugins -- $(if $(count),count)
 
 lint: plugins ## Check formatting and lints, as CI does
 	@scripts/prerequisites.sh lint
