@@ -13,8 +13,8 @@ use std::time::Duration;
 use http::HeaderName;
 
 pub use action::{
-    Action, Destination, Forward, HeaderOp, HeaderOps, Piece, Redirect, RedirectPort, Response, Retry, Route, Target,
-    Template, Variable,
+    Action, Destination, Forward, HeaderOp, HeaderOps, Piece, Redirect, RedirectPort, Response, Retry, RetryOn, Route,
+    Target, Template, Variable,
 };
 pub use path::PathRewrite;
 

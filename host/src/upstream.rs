@@ -5,10 +5,11 @@
 
 mod connect;
 mod pool;
+mod retry;
 mod send;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ pub struct Cluster {
     /// Why requests are answered with 503 although there are endpoints.
     pub refused: Option<String>,
     turn: AtomicUsize,
+    budget: retry::Budget,
+    /// Tries besides the first of each request.
+    retried: AtomicU64,
 }
 
 /// One address of a cluster.
@@ -127,7 +131,15 @@ impl Cluster {
             connect_timeout,
             refused: said.refused.clone(),
             turn: AtomicUsize::new(fastrand::usize(..=usize::MAX / 2)),
+            budget: retry::Budget::default(),
+            retried: AtomicU64::new(0),
         }
+    }
+
+    /// How many tries there were besides the first of each request.
+    #[must_use]
+    pub fn retried(&self) -> u64 {
+        self.retried.load(Ordering::Relaxed)
     }
 
     /// An endpoint for one request, not one of `tried` while there are others.

@@ -23,6 +23,7 @@ mod explain;
 mod limits;
 mod reload;
 mod requests;
+mod retries;
 mod samples;
 mod sandbox;
 mod secrets;

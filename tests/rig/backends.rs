@@ -1,9 +1,11 @@
 //! What stands behind the gateway: the real httpbin, and a small server that says what it saw.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::Duration;
 
 use crate::program::target;
 
@@ -46,6 +48,9 @@ pub fn httpbin() -> SocketAddr {
 /// | `/echo` | 200, the request's body, each piece as it comes |
 /// | `/held` | 200, `first`, and after [`Backend::release`] `second` |
 /// | `/upgrade` | 101 to whatever is asked for, and every byte comes back; without the wish 426 |
+/// | `/unsteady/N` | 503 N times, then 200, and so on |
+/// | `/drops/N` | the connection is closed without an answer N times, then 200, and so on |
+/// | `/sleeps/N` | 200 after 5 seconds N times, then at once, and so on |
 /// | `/once` | 200, and the connection is closed without a word: a stale one for whoever keeps it |
 #[derive(Debug)]
 pub struct Backend {
@@ -64,6 +69,17 @@ struct Progress {
 struct State {
     received: u64,
     released: bool,
+    failures: HashMap<String, u64>,
+}
+
+impl Progress {
+    /// Whether a path that fails so many times fails now.
+    fn fails(&self, path: &str, times: u64) -> bool {
+        let mut state = self.state.lock().expect("nobody panics with it");
+        let failures = state.failures.entry(path.to_owned()).or_default();
+        *failures = if *failures < times { *failures + 1 } else { 0 };
+        *failures > 0
+    }
 }
 
 impl Backend {
@@ -124,6 +140,12 @@ struct Head {
 }
 
 impl Head {
+    /// A path that fails so many times.
+    fn failing(&self) -> Option<(&str, u64)> {
+        let (how, times) = self.path.rsplit_once('/')?;
+        matches!(how, "/drops" | "/unsteady" | "/sleeps").then_some((how, times.parse().ok()?))
+    }
+
     fn header(&self, name: &str) -> Option<String> {
         let mut headers = self.text.lines().filter_map(|line| line.split_once(':'));
         headers.find(|(given, _)| given.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
@@ -174,6 +196,17 @@ fn serve(stream: &TcpStream, instance: &str, progress: &Progress) -> io::Result<
                 let state = progress.state.lock().expect("nobody panics with it");
                 drop(progress.changed.wait_while(state, |state| !state.released));
                 writer.write_all(b"second")?;
+            } else if let Some((how, times)) = head.failing() {
+                match (how, progress.fails(&head.path, times)) {
+                    ("/drops", true) => return Ok(()),
+                    ("/unsteady", true) => writer.write_all(b"HTTP/1.1 503 -\r\ncontent-length: 0\r\n\r\n")?,
+                    (_, fails) => {
+                        if fails {
+                            std::thread::sleep(Duration::from_secs(5));
+                        }
+                        writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
+                    }
+                }
             } else {
                 answer(&head, instance, &mut writer)?;
             }

@@ -101,8 +101,7 @@ fn compare_findings(case: &Case, translation: &Translation, differences: &mut Ve
         }
     }
     // That this version of the host does not serve something is not what a case of a plugin is about.
-    let own =
-        |code: &str| matches!(code, "listener-refused" | "route-refused" | "cluster-refused" | "retry-not-served");
+    let own = |code: &str| matches!(code, "listener-refused" | "route-refused" | "cluster-refused");
     for finding in left.into_iter().filter(|finding| finding.severity != Severity::Info && !own(&finding.code)) {
         differences.push(format!("unexpected {} {}: {finding}", finding.severity.name(), finding.code));
     }

@@ -107,6 +107,9 @@ impl Scrape {
                 (vec![("plugin", plugin), ("cluster", name), ("state", state)], count as f64)
             })
         };
+        let retries =
+            endpoints().map(|(plugin, name, cluster)| (vec![("plugin", plugin), ("cluster", name)], cluster.retried()));
+        counters(encoder, "sekisho_cluster_retries", "Tries besides the first of each request", retries)?;
         let help = "Endpoints that are ready, by whether the last connection to them could be made";
         gauges(encoder, "sekisho_cluster_endpoints", help, unreached(false).chain(unreached(true)))
     }

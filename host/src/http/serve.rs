@@ -313,7 +313,7 @@ async fn send(
     let request = Request::from_parts(parts, body);
     let deadline = forward.timeout.map(|timeout| entry.started + timeout);
     let asked = Instant::now();
-    let sending = upstream::send(&connection.worker.pool, cluster, forward.retry, client, request);
+    let sending = upstream::send(&connection.worker.pool, cluster, forward.retry.as_ref(), client, request);
     if let Some(deadline) = deadline {
         progress.must_end(deadline);
     }

@@ -20,8 +20,6 @@ pub struct Route {
     pub max_request_body: Option<u64>,
     /// What is done.
     pub action: Action,
-    /// What the plugin asks for besides and this host leaves out without harm.
-    pub left_out: Option<String>,
 }
 
 /// What is done with a request.
@@ -78,15 +76,42 @@ pub enum Destination {
     Respond(Response),
 }
 
-/// When to try again. Only tries of which nothing reached an endpoint are repeated.
+/// What is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOn {
+    /// A connection cannot be made.
+    ConnectFailure,
+    /// The endpoint says that it did nothing with the request.
+    RefusedStream,
+    /// The connection breaks before there is an answer.
+    Reset,
+    /// The connection breaks before anything of the request was sent.
+    ResetBeforeRequest,
+    /// One try takes longer than it may.
+    Timeout,
+    /// 502, 503 or 504.
+    GatewayError,
+    /// Any 5xx, or no answer.
+    ServerError,
+    /// A gRPC status in the head of the answer.
+    Grpc(u8),
+}
+
+/// When to try again.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// Besides the first try.
     pub attempts: u32,
-    /// A connection that cannot be made.
-    pub connect_failure: bool,
+    /// Any of these.
+    pub on: Vec<RetryOn>,
+    /// Any of these.
+    pub statuses: Vec<StatusCode>,
     /// For each try, until the head of its response; then 504.
     pub per_try: Option<Duration>,
+    /// The pause before the second try is at most this, before each further one at most twice as long.
+    pub backoff: Duration,
+    /// No pause is longer.
+    pub max_backoff: Duration,
     /// Endpoints that failed are not tried again while there are others.
     pub avoid_tried: bool,
 }

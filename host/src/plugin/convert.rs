@@ -60,12 +60,6 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
     let mut routes = Vec::with_capacity(wit.routes.len());
     for (index, said) in (0_u32..).zip(wit.routes) {
         let (route, refused) = action::route(said, clusters)?;
-        if let Some(conditions) = &route.left_out {
-            let (object, field) = (&route.origin.object, &route.origin.field);
-            let message =
-                format!("retries on {conditions} are not served by this version; such failures are passed on");
-            findings.push(Finding::on(Severity::Warning, object, field, "retry-not-served", message));
-        }
         if let Some(reason) = refused {
             findings.push(refusal(&route.origin, "route-refused", &reason, "its requests are answered with 500"));
             refused_routes.push((index, reason));

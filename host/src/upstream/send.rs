@@ -12,6 +12,7 @@ use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 
+use super::retry::{self, Failed, Retries};
 use super::{Active, Cluster, ConnectError, Endpoint, Pool, connect};
 use crate::http::RequestBody;
 use crate::model::{Retry, UpstreamProtocol};
@@ -100,33 +101,30 @@ impl Connection {
     }
 }
 
-/// Sends a request whose head is what the endpoint shall see.
-///
-/// A try is repeated only when no byte of it can have reached an endpoint, or when it is safe by its method, has no
-/// body and met a connection that had been idle.
+/// Sends a request whose head is what the endpoint shall see, as often as `retry` allows and [`Retries`] takes for safe.
 ///
 /// # Errors
 /// [`SendError`] of the last try.
 pub async fn send(
     pool: &Pool,
     cluster: &Cluster,
-    retry: Option<Retry>,
+    retry: Option<&Retry>,
     client: Version,
     mut request: Request<RequestBody>,
 ) -> Result<Exchange, SendError> {
+    let http2 = match cluster.protocol {
+        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Http2 => true,
+        UpstreamProtocol::AsClient => client == Version::HTTP_2,
+    };
+    let mut retries = Retries::new(retry);
     let mut tried: Vec<SocketAddr> = Vec::new();
-    let mut tries_left = retry.filter(|retry| retry.connect_failure).map_or(0, |retry| retry.attempts);
-    let avoid_tried = retry.is_some_and(|retry| retry.avoid_tried);
     loop {
-        let avoided: &[SocketAddr] = if avoid_tried { &tried } else { &[] };
+        let avoided: &[SocketAddr] = if retries.avoids_tried() { &tried } else { &[] };
         let Some(endpoint) = cluster.choose(avoided) else {
             return Err(SendError::NoEndpoint(cluster.name.to_string()));
         };
-        let http2 = match cluster.protocol {
-            UpstreamProtocol::Http1 => false,
-            UpstreamProtocol::Http2 => true,
-            UpstreamProtocol::AsClient => client == Version::HTTP_2,
-        };
+        let copy = retries.copy(&request, http2);
         let trying = async {
             if http2 {
                 try_http2(pool, cluster, endpoint, request).await
@@ -134,30 +132,19 @@ pub async fn send(
                 try_http1(pool, cluster, endpoint, request).await
             }
         };
-        let tried_once = match retry.and_then(|retry| retry.per_try) {
+        let outcome = match retries.per_try() {
             None => trying.await,
             Some(most) => tokio::time::timeout(most, trying).await.unwrap_or_else(|_| {
                 let error = SendError::TryTimeout { endpoint: endpoint.address, timeout: most };
                 Err(Failed { error, request: None })
             }),
         };
-        match tried_once {
-            Ok(exchange) => return Ok(exchange),
-            Err(Failed { error, request: Some(unsent) }) if tries_left > 0 => {
-                tracing::debug!(cluster = &*cluster.name, %error, "trying again");
-                tries_left -= 1;
-                tried.push(endpoint.address);
-                request = *unsent;
-            }
-            Err(Failed { error, .. }) => return Err(error),
+        match retries.again(outcome, copy, cluster).await {
+            Ok(again) => request = again,
+            Err(passed_on) => return passed_on,
         }
+        tried.push(endpoint.address);
     }
-}
-
-/// A try that failed, with the request when nothing of it was sent.
-struct Failed {
-    error: SendError,
-    request: Option<Box<Request<RequestBody>>>,
 }
 
 async fn try_http1(
@@ -285,15 +272,7 @@ fn broken(endpoint: SocketAddr, source: hyper::Error) -> Failed {
 
 /// A copy of a request that does no harm when it is sent twice.
 fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.method().is_safe() || !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    request.method().is_safe().then(|| retry::copy(request)).flatten()
 }
 
 impl Body for UpstreamBody {

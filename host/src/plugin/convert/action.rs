@@ -9,8 +9,8 @@ use regex::RegexBuilder;
 use super::super::bindings::routes::sekisho::gateway::model as wit;
 use super::{index, name, origin};
 use crate::model::{
-    Action, Destination, Forward, HeaderOp, HeaderOps, PathRewrite, Redirect, RedirectPort, Response, Retry, Route,
-    Target, Template, Variable,
+    Action, Destination, Forward, HeaderOp, HeaderOps, PathRewrite, Redirect, RedirectPort, Response, Retry, RetryOn,
+    Route, Target, Template, Variable,
 };
 use crate::printable::{self, printable};
 
@@ -40,7 +40,6 @@ pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<
     ];
     let refusal =
         unsupported.iter().find(|(used, _)| *used).map(|(_, what)| format!("{what}: not served by this version"));
-    let left_out = retries_left_out(&said.action);
     let compiled = match refusal {
         Some(reason) => Err(reason),
         None => header_ops(said.headers).and_then(|headers| Ok((headers, action(said.action)?))),
@@ -53,34 +52,7 @@ pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<
         }
     };
     let max_request_body = said.max_request_body;
-    Ok((Route { name, origin: origin(said.origin), headers, max_request_body, action, left_out }, refused))
-}
-
-/// A try that reached an endpoint is not repeated by this version, whatever it failed with. What is always among a
-/// dialect's defaults is not worth a word.
-fn retries_left_out(action: &wit::Action) -> Option<String> {
-    let wit::Action::Forward(wit::Forward { retry: Some(retry), .. }) = action else { return None };
-    let mut left_out: Vec<String> = retry
-        .on
-        .iter()
-        .filter_map(|on| match on {
-            wit::RetryOn::ConnectFailure
-            | wit::RetryOn::RefusedStream
-            | wit::RetryOn::ResetBeforeRequest
-            | wit::RetryOn::GrpcCancelled
-            | wit::RetryOn::GrpcUnavailable => None,
-            wit::RetryOn::Reset => Some("reset"),
-            wit::RetryOn::Timeout => Some("timeout"),
-            wit::RetryOn::GatewayError => Some("gateway-error"),
-            wit::RetryOn::ServerError => Some("server-error"),
-            wit::RetryOn::GrpcDeadlineExceeded => Some("grpc-deadline-exceeded"),
-            wit::RetryOn::GrpcInternal => Some("grpc-internal"),
-            wit::RetryOn::GrpcResourceExhausted => Some("grpc-resource-exhausted"),
-        })
-        .map(str::to_owned)
-        .collect();
-    left_out.extend(retry.statuses.iter().map(ToString::to_string));
-    (!left_out.is_empty()).then(|| left_out.join(", "))
+    Ok((Route { name, origin: origin(said.origin), headers, max_request_body, action }, refused))
 }
 
 fn check_indices(action: &wit::Action, clusters: usize) -> Result<(), String> {
@@ -122,12 +94,41 @@ fn forward(said: wit::Forward) -> Result<Forward, String> {
         path: said.path.map(path_rewrite).transpose()?,
         timeout: said.timeout.map(Duration::from_millis),
         idle_timeout: said.idle_timeout.map(Duration::from_millis),
-        retry: said.retry.map(|retry| Retry {
-            attempts: retry.attempts,
-            connect_failure: retry.on.contains(&wit::RetryOn::ConnectFailure),
-            per_try: retry.per_try.map(Duration::from_millis),
-            avoid_tried: retry.avoid_tried,
-        }),
+        retry: said.retry.map(retry).transpose()?,
+    })
+}
+
+/// Where the dialect says nothing of pauses.
+const BACKOFF: Duration = Duration::from_millis(25);
+
+fn retry(said: wit::Retry) -> Result<Retry, String> {
+    let on = |on| match on {
+        wit::RetryOn::ConnectFailure => RetryOn::ConnectFailure,
+        wit::RetryOn::RefusedStream => RetryOn::RefusedStream,
+        wit::RetryOn::Reset => RetryOn::Reset,
+        wit::RetryOn::ResetBeforeRequest => RetryOn::ResetBeforeRequest,
+        wit::RetryOn::Timeout => RetryOn::Timeout,
+        wit::RetryOn::GatewayError => RetryOn::GatewayError,
+        wit::RetryOn::ServerError => RetryOn::ServerError,
+        // The numbers are gRPC's own.
+        wit::RetryOn::GrpcCancelled => RetryOn::Grpc(1),
+        wit::RetryOn::GrpcDeadlineExceeded => RetryOn::Grpc(4),
+        wit::RetryOn::GrpcResourceExhausted => RetryOn::Grpc(8),
+        wit::RetryOn::GrpcInternal => RetryOn::Grpc(13),
+        wit::RetryOn::GrpcUnavailable => RetryOn::Grpc(14),
+    };
+    let statuses = said.statuses.iter().map(|status| {
+        StatusCode::from_u16(*status).map_err(|_| format!("{status} is no status that could be retried"))
+    });
+    let backoff = said.backoff.map_or(BACKOFF, Duration::from_millis);
+    Ok(Retry {
+        attempts: said.attempts,
+        on: said.on.into_iter().map(on).collect(),
+        statuses: statuses.collect::<Result<_, _>>()?,
+        per_try: said.per_try.map(Duration::from_millis),
+        backoff,
+        max_backoff: said.max_backoff.map_or(backoff.saturating_mul(10), Duration::from_millis),
+        avoid_tried: said.avoid_tried,
     })
 }
 
