@@ -301,7 +301,7 @@ fn describe_route(
             first.iter().for_each(|target| change(&mut seen, &target.headers.response));
             say("responseHeaders", as_data(&seen));
             say("timeout", json!(forward.timeout.map(|timeout| format!("{timeout:?}"))));
-            say("retries", json!(forward.retry.map(|retry| retry.attempts)));
+            say("retries", json!(forward.retry.as_ref().map(|retry| retry.attempts)));
         }
     }
 }

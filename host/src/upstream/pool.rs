@@ -2,14 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
+use super::ConnectError;
 use crate::http::RequestBody;
+
+/// Requests that share one HTTP/2 connection at a time; most servers allow a hundred (RFC 9113 §6.5.2).
+const MOST_STREAMS: usize = 100;
 
 /// A worker's connections to endpoints. Cheap to clone.
 #[derive(Clone)]
@@ -23,7 +29,72 @@ struct Inner {
     most_open: usize,
     open: Cell<usize>,
     http1: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
-    http2: RefCell<HashMap<SocketAddr, http2::SendRequest<RequestBody>>>,
+    http2: RefCell<HashMap<SocketAddr, Vec<Shared>>>,
+    /// Who connects to it now, and how that last failed.
+    connecting: RefCell<HashMap<SocketAddr, Rc<Connecting>>>,
+}
+
+/// A connection that many requests share.
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    use_: Rc<Use>,
+}
+
+/// How much a shared connection is used.
+#[derive(Debug)]
+struct Use {
+    streams: Cell<usize>,
+    since: Cell<Instant>,
+}
+
+/// A request's stream on a shared connection, for as long as it is open.
+#[derive(Debug)]
+pub(super) struct Stream(Rc<Use>);
+
+impl Stream {
+    fn on(use_: &Rc<Use>) -> Self {
+        use_.streams.set(use_.streams.get() + 1);
+        Self(Rc::clone(use_))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+        self.0.since.set(Instant::now());
+    }
+}
+
+/// Only one request connects to an endpoint at a time; those that wait for it take what comes of it.
+#[derive(Debug, Default)]
+pub(super) struct Connecting {
+    turn: Mutex<()>,
+    failure: RefCell<Option<(Instant, io::ErrorKind, String)>>,
+}
+
+impl Connecting {
+    /// Waits for the turn to connect.
+    ///
+    /// # Errors
+    /// How somebody else's attempt failed meanwhile.
+    pub(super) async fn turn(&self) -> Result<MutexGuard<'_, ()>, ConnectError> {
+        let began = Instant::now();
+        let turn = self.turn.lock().await;
+        match &*self.failure.borrow() {
+            Some((when, kind, why)) if *when >= began => Err(ConnectError::Refused(io::Error::new(*kind, why.clone()))),
+            _ => Ok(turn),
+        }
+    }
+
+    /// Tells those that wait.
+    pub(super) fn failed(&self, error: &ConnectError) {
+        let kind = match error {
+            ConnectError::Refused(error) => error.kind(),
+            ConnectError::Timeout(_) => io::ErrorKind::TimedOut,
+            ConnectError::Exhausted | ConnectError::Protocol(_) => io::ErrorKind::Other,
+        };
+        *self.failure.borrow_mut() = Some((Instant::now(), kind, error.to_string()));
+    }
 }
 
 /// A connection's place, for as long as it is open.
@@ -51,6 +122,7 @@ impl Pool {
             open: Cell::new(0),
             http1: RefCell::new(HashMap::new()),
             http2: RefCell::new(HashMap::new()),
+            connecting: RefCell::new(HashMap::new()),
         };
         Self { inner: Rc::new(inner) }
     }
@@ -93,20 +165,26 @@ impl Pool {
         }
     }
 
-    /// The shared connection, if it is still good.
-    pub(super) fn shared_http2(&self, address: SocketAddr) -> Option<http2::SendRequest<RequestBody>> {
+    /// A stream on a shared connection that has room for one.
+    pub(super) fn shared_http2(&self, address: SocketAddr) -> Option<(http2::SendRequest<RequestBody>, Stream)> {
         let mut connections = self.inner.http2.borrow_mut();
-        let sender = connections.get(&address)?;
-        if sender.is_closed() {
-            connections.remove(&address);
-            return None;
-        }
-        Some(sender.clone())
+        let shared = connections.get_mut(&address)?;
+        shared.retain(|shared| !shared.sender.is_closed());
+        let free = shared.iter().find(|shared| shared.use_.streams.get() < MOST_STREAMS)?;
+        Some((free.sender.clone(), Stream::on(&free.use_)))
     }
 
-    /// Shares a connection.
-    pub(super) fn share_http2(&self, address: SocketAddr, sender: http2::SendRequest<RequestBody>) {
-        self.inner.http2.borrow_mut().insert(address, sender);
+    /// Shares a connection, and gives the first stream on it.
+    pub(super) fn share_http2(&self, address: SocketAddr, sender: http2::SendRequest<RequestBody>) -> Stream {
+        let use_ = Rc::new(Use { streams: Cell::new(0), since: Cell::new(Instant::now()) });
+        let stream = Stream::on(&use_);
+        self.inner.http2.borrow_mut().entry(address).or_default().push(Shared { sender, use_ });
+        stream
+    }
+
+    /// Who connects to an endpoint.
+    pub(super) fn connecting(&self, address: SocketAddr) -> Rc<Connecting> {
+        Rc::clone(self.inner.connecting.borrow_mut().entry(address).or_default())
     }
 
     /// Closes what has been idle for too long; called now and then.
@@ -116,7 +194,14 @@ impl Pool {
             idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < idle_timeout);
             !idle.is_empty()
         });
-        self.inner.http2.borrow_mut().retain(|_, sender| !sender.is_closed());
+        self.inner.http2.borrow_mut().retain(|_, shared| {
+            shared.retain(|Shared { sender, use_ }| {
+                let idle = use_.streams.get() == 0 && use_.since.get().elapsed() >= idle_timeout;
+                !sender.is_closed() && !idle
+            });
+            !shared.is_empty()
+        });
+        self.inner.connecting.borrow_mut().retain(|_, connecting| Rc::strong_count(connecting) > 1);
     }
 }
 

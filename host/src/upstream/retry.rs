@@ -51,6 +51,14 @@ pub(super) struct Failed {
     pub(super) request: Option<Box<Request<RequestBody>>>,
 }
 
+/// What follows a try.
+pub(super) enum Next {
+    /// Another.
+    Again(Request<RequestBody>),
+    /// Nothing: this is passed on.
+    Over(Result<Exchange, SendError>),
+}
+
 /// What is left of a request's retries.
 pub(super) struct Retries<'r> {
     said: Option<&'r Retry>,
@@ -88,38 +96,40 @@ impl<'r> Retries<'r> {
         if wanted { copy(request) } else { None }
     }
 
-    /// The request for one more try, after a pause; or what is passed on.
-    pub(super) async fn again(
+    /// What follows a try; before another one there is a pause.
+    pub(super) async fn next(
         &mut self,
         tried: Result<Exchange, Failed>,
         copy: Option<Request<RequestBody>>,
         cluster: &Cluster,
-    ) -> Result<Request<RequestBody>, Result<Exchange, SendError>> {
+    ) -> Next {
         // The one before is over.
         self.spent = None;
-        let pass_on = |tried: Result<Exchange, Failed>| Err(tried.map_err(|failed| failed.error));
-        let Some(said) = self.said.filter(|_| self.left > 0) else { return pass_on(tried) };
+        let over = |failed: Failed| Next::Over(Err(failed.error));
+        let Some(said) = self.said.filter(|_| self.left > 0) else {
+            return tried.map_or_else(over, |exchange| Next::Over(Ok(exchange)));
+        };
         let request = match tried {
-            Ok(exchange) if !wants_response(said, &exchange.response) => return Err(Ok(exchange)),
+            Ok(exchange) if !wants_response(said, &exchange.response) => return Next::Over(Ok(exchange)),
             Ok(exchange) => match copy.filter(|_| self.spend(cluster)) {
                 Some(request) => request,
-                None => return Err(Ok(exchange)),
+                None => return Next::Over(Ok(exchange)),
             },
-            Err(failed) if !wants_failure(said, &failed) => return Err(Err(failed.error)),
+            Err(failed) if !wants_failure(said, &failed) => return over(failed),
             Err(Failed { error, request }) => {
                 let refused = matches!(&error, SendError::Broken { source, .. } if is_refused_stream(source));
                 let harmless = |copy: &Request<RequestBody>| refused || copy.method().is_idempotent();
                 let request = request.map(|unsent| *unsent).or_else(|| copy.filter(harmless));
                 match request.filter(|_| self.spend(cluster)) {
                     Some(request) => request,
-                    None => return Err(Err(error)),
+                    None => return Next::Over(Err(error)),
                 }
             }
         };
         self.left -= 1;
         tokio::time::sleep(self.pause(said)).await;
         self.made += 1;
-        Ok(request)
+        Next::Again(request)
     }
 
     fn spend(&mut self, cluster: &Cluster) -> bool {

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1;
+use hyper::client::conn::{http1, http2};
 
-use super::retry::{self, Failed, Retries};
+use super::pool::Stream;
+use super::retry::{self, Failed, Next, Retries};
 use super::{Active, Cluster, ConnectError, Endpoint, Pool, connect};
 use crate::http::RequestBody;
 use crate::model::{Retry, UpstreamProtocol};
@@ -76,6 +77,7 @@ pub struct Exchange {
 pub struct UpstreamBody {
     body: Incoming,
     _active: Active,
+    _stream: Option<Stream>,
     connection: Option<Connection>,
 }
 
@@ -139,9 +141,9 @@ pub async fn send(
                 Err(Failed { error, request: None })
             }),
         };
-        match retries.again(outcome, copy, cluster).await {
-            Ok(again) => request = again,
-            Err(passed_on) => return passed_on,
+        match retries.next(outcome, copy, cluster).await {
+            Next::Again(again) => request = again,
+            Next::Over(passed_on) => return passed_on,
         }
         tried.push(endpoint.address);
     }
@@ -199,12 +201,12 @@ fn exchange_http1(
     let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
     let response = response.map(|body| {
         if switched {
-            UpstreamBody { body, _active: active, connection: None }
+            UpstreamBody { body, _active: active, _stream: None, connection: None }
         } else if body.is_end_stream() {
             connection.give_back();
-            UpstreamBody { body, _active: active, connection: None }
+            UpstreamBody { body, _active: active, _stream: None, connection: None }
         } else {
-            UpstreamBody { body, _active: active, connection: Some(connection) }
+            UpstreamBody { body, _active: active, _stream: None, connection: Some(connection) }
         }
     });
     Exchange { response, endpoint: address }
@@ -221,23 +223,14 @@ async fn try_http2(
     *request.version_mut() = Version::HTTP_2;
     // Prior knowledge is HTTP/2 in the clear, and its requests name scheme and authority in the target.
     request = with_absolute_target(request);
-    let mut sender = match pool.shared_http2(address) {
-        Some(sender) => sender,
-        None => {
-            let connected = connect::http2(pool, address, cluster.connect_timeout).await;
-            endpoint.note(&connected);
-            match connected {
-                Ok(sender) => {
-                    pool.share_http2(address, sender.clone());
-                    sender
-                }
-                Err(source) => return Err(unconnected(address, source, request)),
-            }
-        }
+    let (mut sender, stream) = match shared(pool, cluster, endpoint).await {
+        Ok(shared) => shared,
+        Err(source) => return Err(unconnected(address, source, request)),
     };
     match sender.try_send_request(request).await {
         Ok(response) => {
-            let response = response.map(|body| UpstreamBody { body, _active: active, connection: None });
+            let response =
+                response.map(|body| UpstreamBody { body, _active: active, _stream: Some(stream), connection: None });
             Ok(Exchange { response, endpoint: address })
         }
         Err(mut failed) => {
@@ -246,6 +239,29 @@ async fn try_http2(
             Err(Failed { error: SendError::Broken { endpoint: address, source }, request })
         }
     }
+}
+
+/// A stream on a connection that others use too, or on a new one.
+async fn shared(
+    pool: &Pool,
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+) -> Result<(http2::SendRequest<RequestBody>, Stream), ConnectError> {
+    let address = endpoint.address;
+    if let Some(shared) = pool.shared_http2(address) {
+        return Ok(shared);
+    }
+    let connecting = pool.connecting(address);
+    let _turn = connecting.turn().await?;
+    // Who waited may find what it waited for.
+    if let Some(shared) = pool.shared_http2(address) {
+        return Ok(shared);
+    }
+    let connected = connect::http2(pool, address, cluster.connect_timeout).await;
+    endpoint.note(&connected);
+    let sender = connected.inspect_err(|error| connecting.failed(error))?;
+    let stream = pool.share_http2(address, sender.clone());
+    Ok((sender, stream))
 }
 
 fn with_absolute_target(mut request: Request<RequestBody>) -> Request<RequestBody> {
@@ -299,5 +315,119 @@ impl Body for UpstreamBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use hyper::server::conn::http2 as server;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::http::LocalExecutor;
+    use crate::model::{self, Balance, Endpoints, Origin};
+    use crate::object::ObjectKey;
+
+    fn cluster(address: SocketAddr) -> Cluster {
+        let said = model::Cluster {
+            name: "c".to_owned(),
+            origin: Origin { object: ObjectKey::core("Service", "default", "c"), field: String::new() },
+            endpoints: Endpoints::Fixed(Vec::new()),
+            protocol: UpstreamProtocol::Http2,
+            balance: Balance::RoundRobin,
+            connect_timeout: None,
+            refused: None,
+        };
+        Cluster::new(&said, vec![Arc::new(Endpoint::new(address, 1))], Duration::from_secs(5))
+    }
+
+    fn request() -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.uri_mut() = "/".parse().unwrap();
+        request.headers_mut().insert(http::header::HOST, HeaderValue::from_static("h"));
+        request
+    }
+
+    /// Answers nobody before it is told to; how many connections there were.
+    async fn server(go: watch::Receiver<bool>) -> (SocketAddr, Rc<RefCell<usize>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Rc::new(RefCell::new(0));
+        let counted = Rc::clone(&connections);
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                *counted.borrow_mut() += 1;
+                let go = go.clone();
+                let service = service_fn(move |_| {
+                    let mut go = go.clone();
+                    async move {
+                        let _ = go.wait_for(|go| *go).await;
+                        Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Empty::<Bytes>::new()))
+                    }
+                });
+                let serving = server::Builder::new(LocalExecutor).serve_connection(TokioIo::new(stream), service);
+                tokio::task::spawn_local(async move { drop(serving.await) });
+            }
+        });
+        (address, connections)
+    }
+
+    #[test]
+    fn http2_connections_are_as_many_as_their_streams_need() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let (open, go) = watch::channel(false);
+            let (address, connections) = server(go).await;
+            let pool = Pool::new(8, Duration::from_secs(60), 100);
+            let cluster = Rc::new(cluster(address));
+            let requests: Vec<_> = (0..250)
+                .map(|_| {
+                    let (pool, cluster) = (pool.clone(), Rc::clone(&cluster));
+                    tokio::task::spawn_local(async move {
+                        send(&pool, &cluster, None, Version::HTTP_2, request()).await.map(|exchange| exchange.endpoint)
+                    })
+                })
+                .collect();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            open.send_replace(true);
+            for request in requests {
+                assert_eq!(request.await.unwrap().unwrap(), address);
+            }
+            assert_eq!(*connections.borrow(), 3, "a hundred streams each");
+            // All of them are free again.
+            send(&pool, &cluster, None, Version::HTTP_2, request()).await.unwrap();
+            assert_eq!(*connections.borrow(), 3);
+        });
+    }
+
+    #[test]
+    fn who_waits_for_a_connection_shares_its_failure() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+            let pool = Pool::new(8, Duration::from_secs(60), 100);
+            let cluster = Rc::new(cluster(nobody));
+            let requests: Vec<_> = (0..20)
+                .map(|_| {
+                    let (pool, cluster) = (pool.clone(), Rc::clone(&cluster));
+                    tokio::task::spawn_local(async move {
+                        send(&pool, &cluster, None, Version::HTTP_2, request()).await.map(drop).unwrap_err()
+                    })
+                })
+                .collect();
+            for request in requests {
+                assert!(matches!(request.await.unwrap(), SendError::Connect { .. }));
+            }
+            assert!(cluster.endpoints[0].unreached() < 20, "one attempt served several");
+        });
     }
 }

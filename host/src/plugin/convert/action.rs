@@ -127,7 +127,7 @@ fn retry(said: wit::Retry) -> Result<Retry, String> {
         statuses: statuses.collect::<Result<_, _>>()?,
         per_try: said.per_try.map(Duration::from_millis),
         backoff,
-        max_backoff: said.max_backoff.map_or(backoff.saturating_mul(10), Duration::from_millis),
+        max_backoff: said.max_backoff.map_or_else(|| backoff.saturating_mul(10), Duration::from_millis),
         avoid_tried: said.avoid_tried,
     })
 }
