@@ -138,7 +138,7 @@ pub(super) fn uncovered_hosts(said: &model::Listener, sources: &[Source], resolv
     let origin = &first.origin;
     Some(
         Finding::on(severity, &origin.object, &origin.field, "host-not-covered", message)
-            .remedy("issue a certificate with these hosts as subjectAltName, or name another secret"),
+            .remedy("correct the hosts, issue a certificate with them as subjectAltName, or name another secret"),
     )
 }
 
