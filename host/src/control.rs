@@ -36,6 +36,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const SETTLE: Duration = Duration::from_millis(20);
 /// How often a socket that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_millis(500);
+/// How long after a replacement could not be made it is tried again.
+const SPARE_AGAIN: Duration = Duration::from_secs(1);
 /// How long workers may take to acknowledge a generation.
 const ACKNOWLEDGE: Duration = Duration::from_secs(10);
 
@@ -44,8 +46,8 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(10);
 pub enum Event {
     /// A worker lost an instance.
     Spare(SpareWanted),
-    /// Somebody wonders about a request.
-    Explain(Box<Question>, mpsc::Sender<Result<Answer, String>>),
+    /// Somebody wonders about a request, until then.
+    Explain(Box<Question>, Instant, mpsc::Sender<Result<Answer, String>>),
     /// The bootstrap file is to be read again.
     Reload,
     /// A name was looked up.
@@ -64,12 +66,15 @@ pub fn run(mut control: Control, events: &mpsc::Receiver<Event>) {
         match events.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Ok(Event::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Ok(Event::Spare(wanted)) => control.make_spare(wanted),
-            Ok(Event::Explain(question, answer)) => drop(answer.send(control.explain(&question))),
+            // Who asked may have given up.
+            Ok(Event::Explain(_, until, _)) if until <= Instant::now() => {}
+            Ok(Event::Explain(question, _, answer)) => drop(answer.send(control.explain(&question))),
             Ok(Event::Reload) => control.reload(),
             Ok(Event::Resolved(answer)) => {
                 if control.pipeline.resolved(answer) {
                     control.update();
                 }
+                control.wake = [control.wake, control.pipeline.next_lookup()].into_iter().flatten().min();
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
@@ -110,6 +115,8 @@ pub struct Control {
     /// Addresses that could not be bound, and when they are tried again.
     unbound: BTreeSet<SocketAddr>,
     bind_again: Instant,
+    /// Replacements that could not be made, and when that is tried again.
+    spares_owed: Vec<(Instant, SpareWanted)>,
 }
 
 impl Control {
@@ -143,6 +150,7 @@ impl Control {
             wake: None,
             unbound: BTreeSet::new(),
             bind_again: Instant::now(),
+            spares_owed: Vec::new(),
         })
     }
 
@@ -161,12 +169,18 @@ impl Control {
             bootstrap: &bootstrap,
         };
         let router = |plugin| self.pipeline.spare(plugin).map(|made| made.map(|(_, router)| router));
-        let answer = explain(question, view, router).map_err(|error| error.to_string())?;
+        let explained = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| explain(question, view, router)));
+        let explained = explained.map_err(|_| "explaining it failed by a defect of the gateway".to_owned())?;
+        let answer = explained.map_err(|error| error.to_string())?;
         Ok(Answer { generation: Some(published.generation.number), ..answer })
     }
 
     fn look(&mut self) {
         let now = Instant::now();
+        let (due_now, later) = self.spares_owed.drain(..).partition(|(when, _)| *when <= now);
+        self.spares_owed = later;
+        let due_now: Vec<_> = due_now;
+        due_now.into_iter().for_each(|(_, wanted)| self.make_spare(wanted));
         let due = self.wake.is_some_and(|wake| wake <= now);
         if self.pipeline.has_changed() {
             std::thread::sleep(SETTLE);
@@ -180,6 +194,8 @@ impl Control {
 
     /// Nothing from outside should make the control thread panic; should it, what is served stays.
     fn update(&mut self) {
+        // Should it fail, it is not due at once again.
+        self.wake = None;
         let updated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.build_and_publish()));
         if updated.is_err() {
             tracing::error!("building a generation failed by a defect of the gateway; what was in force stays");
@@ -268,7 +284,10 @@ impl Control {
                 let spare = Command::Spare { plugin: wanted.plugin, table, router: Box::new(router) };
                 self.workers[wanted.worker].tell(spare);
             }
-            Some(Err(failure)) => tracing::error!(plugin = &*failure.plugin, "no replacement: {failure}"),
+            Some(Err(failure)) => {
+                tracing::error!(plugin = &*failure.plugin, "no replacement yet: {failure}");
+                self.spares_owed.push((Instant::now() + SPARE_AGAIN, wanted));
+            }
             None => {}
         }
     }

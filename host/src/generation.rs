@@ -27,6 +27,8 @@ pub struct Generation {
 pub struct Part {
     /// The plugin's bootstrap name.
     pub plugin: Arc<str>,
+    /// The table whose indices these routes are.
+    pub table: u64,
     /// What its router answers with.
     pub routes: Vec<Arc<Route>>,
     /// Where these lead.

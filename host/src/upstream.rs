@@ -39,7 +39,7 @@ pub struct Cluster {
     turn: AtomicUsize,
     budget: retry::Budget,
     /// Tries besides the first of each request.
-    retried: AtomicU64,
+    retried: Arc<AtomicU64>,
 }
 
 /// One address of a cluster.
@@ -132,8 +132,16 @@ impl Cluster {
             refused: said.refused.clone(),
             turn: AtomicUsize::new(fastrand::usize(..=usize::MAX / 2)),
             budget: retry::Budget::default(),
-            retried: AtomicU64::new(0),
+            retried: Arc::default(),
         }
+    }
+
+    /// The same cluster with other endpoints: what is counted goes on.
+    #[must_use]
+    pub(crate) fn after(mut self, before: &Self) -> Self {
+        self.budget = before.budget.clone();
+        self.retried = Arc::clone(&before.retried);
+        self
     }
 
     /// How many tries there were besides the first of each request.

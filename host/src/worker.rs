@@ -10,6 +10,7 @@ mod routers;
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as sync_mpsc};
 use std::thread::JoinHandle;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
 
 pub use connection::{Connection, InFlight, Progress};
-pub use report::Report;
+pub use report::{Pulse, Report};
 pub use routers::{Loaded, PluginReport, RouteError};
 
 use crate::bootstrap::{Limits, Trust};
@@ -49,6 +50,8 @@ pub enum Command {
         /// The instance.
         router: Box<Router>,
     },
+    /// Tell that it lives.
+    Ping(mpsc::UnboundedSender<Pulse>),
     /// Tell how it goes.
     Report(mpsc::UnboundedSender<Report>),
     /// Limits and trust of a re-read bootstrap file.
@@ -191,12 +194,12 @@ impl Worker {
         self.tally.borrow_mut()
     }
 
-    /// Asks a plugin for a route.
+    /// Asks a plugin for a route of this table.
     ///
     /// # Errors
     /// When the plugin fails, or is not to be called after it failed.
-    pub fn route(&self, plugin: usize, head: Head<'_>) -> Result<Option<u32>, RouteError> {
-        self.routers.borrow_mut().route(plugin, head)
+    pub fn route(&self, plugin: usize, table: u64, head: Head<'_>) -> Result<Option<u32>, RouteError> {
+        self.routers.borrow_mut().route(plugin, table, head)
     }
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {
@@ -212,15 +215,8 @@ impl Worker {
             };
             match command {
                 Some(Command::Publish(publication)) => self.publish(*publication, &mut accepting),
-                Some(Command::Spare { plugin, table, router }) => {
-                    self.routers.borrow_mut().add_spare(plugin, table, *router);
-                }
-                Some(Command::Report(to)) => drop(to.send(self.report())),
-                Some(Command::Settings(limits, trust)) => {
-                    *self.limits.borrow_mut() = limits;
-                    *self.trust.borrow_mut() = trust;
-                }
                 Some(Command::Drain) | None => break,
+                Some(other) => self.obey(other),
             }
         }
         // Each takes what the kernel has already accepted, and ends.
@@ -233,7 +229,30 @@ impl Worker {
         if backlog.await.is_err() {
             accepting.into_values().for_each(|task| task.abort());
         }
-        self.drain().await;
+        // Whoever asks meanwhile is answered.
+        let mut drained = pin!(self.drain());
+        loop {
+            tokio::select! {
+                () = drained.as_mut() => return,
+                Some(command) = inbox.recv() => self.obey(command),
+            }
+        }
+    }
+
+    /// What a worker does in its drain too.
+    fn obey(&self, command: Command) {
+        match command {
+            Command::Spare { plugin, table, router } => {
+                self.routers.borrow_mut().add_spare(plugin, table, *router);
+            }
+            Command::Ping(to) => drop(to.send(self.pulse())),
+            Command::Report(to) => drop(to.send(self.report())),
+            Command::Settings(limits, trust) => {
+                *self.limits.borrow_mut() = limits;
+                *self.trust.borrow_mut() = trust;
+            }
+            Command::Publish(_) | Command::Drain => {}
+        }
     }
 
     /// Instances first, then the generation that may call them, then the sockets that lead to it.

@@ -19,11 +19,9 @@ use crate::worker::Report;
 pub(super) async fn text(board: &Board) -> String {
     let reports = board.reports().await;
     let (published, _) = board.published();
-    let ready = board.ready(&published, &reports).is_ok();
-    let mut counts = Counts::default();
-    for report in &reports {
-        counts.add(report.counts.clone());
-    }
+    let pulses: Vec<_> = reports.iter().map(|report| report.pulse).collect();
+    let ready = board.ready(&published, &pulses).is_ok();
+    let counts = Counts::of(reports.iter().map(|report| report.counts.clone()));
     let scrape = Scrape { reports, published, counts, ready };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(scrape));
@@ -87,7 +85,7 @@ impl Scrape {
             .iter()
             .map(|((listener, result), count)| (vec![("listener", &**listener), ("result", *result)], *count));
         counters(encoder, "sekisho_handshakes", "TLS handshakes by result", handshakes)?;
-        let workers: Vec<String> = self.reports.iter().map(|report| report.worker.to_string()).collect();
+        let workers: Vec<String> = self.reports.iter().map(|report| report.pulse.worker.to_string()).collect();
         let by_worker = |value: fn(&Report) -> usize| {
             let labelled = self.reports.iter().zip(&workers);
             labelled.map(move |(report, worker)| (vec![("worker", worker.as_str())], value(report) as f64))

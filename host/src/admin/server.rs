@@ -23,6 +23,8 @@ use crate::control::Board;
 const MOST_CONNECTIONS: usize = 64;
 /// A question, in bytes.
 const MOST_QUESTION: usize = 1 << 20;
+/// For a connection, however slow the other end is: places are few.
+const MOST_TIME: Duration = Duration::from_secs(60);
 /// For a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -65,7 +67,8 @@ async fn accept(listener: TcpListener, board: Arc<Board>) {
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
             // How it ended is the client's business.
-            let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            let serving = builder.serve_connection(TokioIo::new(stream), service);
+            let _ = tokio::time::timeout(MOST_TIME, serving).await;
         });
     }
 }
@@ -85,13 +88,17 @@ async fn serve(board: Arc<Board>, request: Request<Incoming>) -> Response<Full<B
         return refused;
     }
     match path.as_str() {
-        "/livez" => verdict(board.alive(&board.reports().await)),
-        "/readyz" => verdict(board.ready(&board.published().0, &board.reports().await)),
+        "/livez" => verdict(board.alive(&board.pulses().await)),
+        "/readyz" => verdict(board.ready(&board.published().0, &board.pulses().await)),
         "/metrics" => answer(StatusCode::OK, METRICS, metrics::text(&board).await),
         "/status" => match serde_json::to_string(&status::of(&board).await) {
             Ok(json) => answer(StatusCode::OK, JSON, json),
             Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         },
+        // A web page cannot send this type without asking first, which is not answered.
+        "/explain" if request.headers().get(CONTENT_TYPE).is_none_or(|given| given != JSON) => {
+            answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, TEXT, format!("send {JSON}\n"))
+        }
         "/explain" => explain(board, request.into_body()).await,
         "/" => answer(StatusCode::OK, TEXT, "/livez /readyz /metrics /status /explain\n".to_owned()),
         _ => answer(StatusCode::NOT_FOUND, TEXT, "no such page; / lists them\n".to_owned()),

@@ -239,11 +239,9 @@ pub struct RefusedHandshake {
 pub(super) async fn of(board: &Board) -> Status {
     let reports = board.reports().await;
     let (published, _) = board.published();
-    let ready = board.ready(&published, &reports);
-    let mut counts = Counts::default();
-    for report in &reports {
-        counts.add(report.counts.clone());
-    }
+    let pulses: Vec<_> = reports.iter().map(|report| report.pulse).collect();
+    let ready = board.ready(&published, &pulses);
+    let counts = Counts::of(reports.iter().map(|report| report.counts.clone()));
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: published.generation.number,
@@ -284,8 +282,8 @@ pub(super) async fn of(board: &Board) -> Status {
 
 fn worker(report: &Report) -> Worker {
     Worker {
-        index: report.worker,
-        generation: report.generation,
+        index: report.pulse.worker,
+        generation: report.pulse.generation,
         connections: report.connections,
         upstream_connections: report.upstream_connections,
     }
@@ -381,7 +379,7 @@ pub(super) fn plugin(card: &PluginCard, reports: &[Report]) -> Plugin {
         .flat_map(|counted| &counted.calls)
         .map(|(name, call)| {
             let seconds = call.total.as_secs_f64();
-            ((*name).to_owned(), Calls { count: call.count, traps: call.failures, overruns: 0, seconds })
+            ((*name).to_owned(), Calls { count: call.count, traps: call.traps, overruns: call.overruns, seconds })
         })
         .collect();
     let mut route = Calls::default();

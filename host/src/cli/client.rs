@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
@@ -47,6 +47,7 @@ fn ask(address: SocketAddr, method: Method, path: &str, body: String) -> anyhow:
             .method(method)
             .uri(path)
             .header(HOST, address.to_string())
+            .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))?;
         let answered = async move {
             let response = sender.send_request(request).await?;

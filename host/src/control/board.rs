@@ -14,7 +14,7 @@ use crate::generation::{Generation, Listener};
 use crate::object::ObjectKey;
 use crate::plugin::{Calls, ListenerState, Status};
 use crate::tls::Summary;
-use crate::worker::{Command, Report};
+use crate::worker::{Command, Pulse, Report};
 
 /// How long a worker may take to answer. A request holds it for milliseconds at most.
 const WORKER_PATIENCE: Duration = Duration::from_secs(2);
@@ -170,35 +170,45 @@ impl Board {
         self.workers.len()
     }
 
+    /// Which workers live; one that does not answer in time is left out.
+    pub(crate) async fn pulses(&self) -> Vec<Pulse> {
+        self.ask(Command::Ping).await
+    }
+
     /// What every worker says of itself; one that does not answer in time is left out.
     pub(crate) async fn reports(&self) -> Vec<Report> {
+        let mut reports = self.ask(Command::Report).await;
+        reports.sort_by_key(|report| report.pulse.worker);
+        reports
+    }
+
+    async fn ask<T>(&self, command: impl Fn(mpsc::UnboundedSender<T>) -> Command) -> Vec<T> {
         let (sender, mut inbox) = mpsc::unbounded_channel();
         for worker in &self.workers {
-            let _ = worker.send(Command::Report(sender.clone()));
+            let _ = worker.send(command(sender.clone()));
         }
         drop(sender);
-        let mut reports = Vec::with_capacity(self.workers.len());
+        let mut answers = Vec::with_capacity(self.workers.len());
         let all = async {
-            while let Some(report) = inbox.recv().await {
-                reports.push(report);
+            while let Some(answer) = inbox.recv().await {
+                answers.push(answer);
             }
         };
         let _ = tokio::time::timeout(WORKER_PATIENCE, all).await;
-        reports.sort_by_key(|report| report.worker);
-        reports
+        answers
     }
 
     /// Whether the process does what it is there for.
     ///
     /// # Errors
     /// Why it should be started anew.
-    pub(crate) fn alive(&self, reports: &[Report]) -> Result<(), String> {
+    pub(crate) fn alive(&self, pulses: &[Pulse]) -> Result<(), String> {
         let silent = self.started.elapsed().saturating_sub(Duration::from_secs(self.heartbeat.load(Ordering::Relaxed)));
         if silent > CONTROL_PATIENCE && !self.draining.load(Ordering::Relaxed) {
             return Err(format!("control has been busy for {} s", silent.as_secs()));
         }
-        if reports.len() < self.workers() {
-            return Err(format!("{} of {} workers answer", reports.len(), self.workers()));
+        if pulses.len() < self.workers() {
+            return Err(format!("{} of {} workers answer", pulses.len(), self.workers()));
         }
         Ok(())
     }
@@ -207,7 +217,7 @@ impl Board {
     ///
     /// # Errors
     /// Why they should not.
-    pub(crate) fn ready(&self, published: &Published, reports: &[Report]) -> Result<(), String> {
+    pub(crate) fn ready(&self, published: &Published, pulses: &[Pulse]) -> Result<(), String> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("draining".to_owned());
         }
@@ -215,7 +225,7 @@ impl Board {
         if number == 0 {
             return Err("nothing is configured yet".to_owned());
         }
-        let serving = reports.iter().filter(|report| report.generation >= number && !report.draining).count();
+        let serving = pulses.iter().filter(|pulse| pulse.generation >= number && !pulse.draining).count();
         if !published.live || serving < self.workers() {
             return Err(format!("{serving} of {} workers serve generation {number}", self.workers()));
         }
@@ -233,7 +243,7 @@ impl Board {
         let (answer, answered) = sync_mpsc::channel();
         let asked = {
             let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-            control.send(Event::Explain(Box::new(question), answer))
+            control.send(Event::Explain(Box::new(question), Instant::now() + EXPLAIN_PATIENCE, answer))
         };
         asked.map_err(|_| "the gateway is stopping".to_owned())?;
         answered.recv_timeout(EXPLAIN_PATIENCE).map_err(|_| "the gateway is busy: try again".to_owned())?

@@ -70,6 +70,11 @@ impl Resolver {
     /// Forgets names that nobody asked for; when the next look-up is due.
     pub(super) fn finish(&mut self) -> Option<Instant> {
         self.known.retain(|_, known| known.wanted);
+        self.next()
+    }
+
+    /// When the next look-up is due.
+    pub(super) fn next(&self) -> Option<Instant> {
         self.known.values().map(|known| known.next).min()
     }
 

@@ -153,6 +153,12 @@ impl Pipeline {
         waited
     }
 
+    /// When a name is to be looked up again.
+    #[must_use]
+    pub fn next_lookup(&self) -> Option<Instant> {
+        self.resolver.as_ref().and_then(Resolver::next)
+    }
+
     /// Reads, translates, decodes and joins the newest good parts.
     pub fn build(&mut self, now: Instant) -> Build {
         let snapshot = self.source.read();
@@ -352,6 +358,7 @@ impl Pipeline {
             }
             parts.push(Arc::new(Part {
                 plugin: dialect.code.config.name.as_str().into(),
+                table: dialect.good.as_ref().map_or(0, |good| good.table),
                 routes: translation.map(|translation| translation.routes.clone()).unwrap_or_default(),
                 clusters,
             }));
@@ -643,7 +650,11 @@ fn carry_over(
             _ => Arc::new(Endpoint::new(*address, *weight)),
         })
         .collect();
-    Arc::new(Cluster::new(said, endpoints, connect_timeout))
+    let cluster = Cluster::new(said, endpoints, connect_timeout);
+    Arc::new(match before {
+        Some((_, before)) => cluster.after(before),
+        None => cluster,
+    })
 }
 
 /// Objects that nobody reads are most often a slip in `apiVersion` or `kind`.

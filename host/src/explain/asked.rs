@@ -11,6 +11,9 @@ use rustls::pki_types::{CertificateDer, DnsName};
 use super::{Question, QuestionError, Sni};
 use crate::tls::normalise_sni;
 
+/// Longest host name (RFC 1035 §2.3.4).
+const MOST_HOST: usize = 253;
+
 /// What is asked, in the types that serve requests.
 pub(super) struct Asked {
     pub(super) secure: bool,
@@ -42,13 +45,18 @@ impl Asked {
             return Err(wrong("its port is not a number from 1 to 65535"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+        if host.len() > MOST_HOST {
+            return Err(wrong("its host is longer than a name can be"));
+        }
         let method = Method::from_bytes(question.method.as_bytes())
             .map_err(|_| QuestionError::Method(question.method.clone()))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &question.headers {
             let wrong = || QuestionError::Header(format!("{name}: {value}"));
             let parsed: HeaderName = name.parse().map_err(|_| wrong())?;
-            headers.append(parsed, HeaderValue::from_str(value).map_err(|_| wrong())?);
+            let value = HeaderValue::from_str(value).map_err(|_| wrong())?;
+            // A map of headers has an end.
+            headers.try_append(parsed, value).map_err(|_| wrong())?;
         }
         let is_name = host.parse::<IpAddr>().is_err();
         let sni = match &question.sni {
@@ -56,7 +64,7 @@ impl Asked {
             Sni::Absent => None,
             Sni::Name(name) => Some(normalise_sni(name)),
         };
-        if let Some(name) = &sni
+        if let Some(name) = sni.as_ref().filter(|_| secure)
             && DnsName::try_from(name.as_str()).is_err()
         {
             return Err(QuestionError::Sni(name.clone()));

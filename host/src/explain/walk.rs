@@ -16,7 +16,9 @@ use super::{
 use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Generation, Listener, Part, Socket};
-use crate::http::{Head, Hop, Misdirection, Reason, choose, clean, gather, is_trusted, location, rewritten, too_long};
+use crate::http::{
+    Head, Hop, Misdirection, Reason, choose, clean, gather, is_normal, is_trusted, location, rewritten, too_long,
+};
 use crate::model::{Action, Destination, Forward, Origin, Route};
 use crate::object::ObjectKey;
 use crate::plugin::{self, Failure, Router};
@@ -218,7 +220,8 @@ impl Walk<'_> {
         if !parts.headers.contains_key(HOST)
             && let Ok(authority) = HeaderValue::try_from(&self.asked.authority)
         {
-            parts.headers.insert(HOST, authority);
+            // More headers than a map can hold are too many anyway.
+            let _ = parts.headers.try_insert(HOST, authority);
         }
         parts
     }
@@ -334,6 +337,9 @@ impl Walk<'_> {
 
     fn forward(&mut self, forward: &Forward, part: &Part, head: &Head) -> Result<(), Stop> {
         let path = rewritten(&head.path, forward.path.as_ref());
+        if forward.path.is_some() && !is_normal(&path) {
+            return Err(Stop::refused(Reason::BadRequest, "the rewritten path is not in its normal form"));
+        }
         if path != head.path {
             self.answer.action.push(format!("the path becomes {path}"));
         }

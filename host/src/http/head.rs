@@ -203,7 +203,7 @@ fn normalise_path(path: &str) -> Option<String> {
 }
 
 /// Whether a path is what [`Head::new`] would have made of it.
-pub(super) fn is_normal(path: &str) -> bool {
+pub(crate) fn is_normal(path: &str) -> bool {
     normalise_path(path).as_deref() == Some(path)
 }
 

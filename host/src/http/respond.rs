@@ -150,7 +150,7 @@ pub(super) fn grpc_response(status: u8, message: &str) -> Response<Bytes> {
 }
 
 /// Whether a request comes from a gRPC client.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
         value
             .as_bytes()

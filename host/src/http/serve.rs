@@ -203,8 +203,8 @@ fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry
     if let Some(why) = &listener.refused {
         return Err(Refusal::because(Reason::ListenerRefused, why.as_str()));
     }
-    let index = ask(connection, listener, parts, head)?;
     let part = &generation.parts[listener.plugin];
+    let index = ask(connection, listener, part.table, parts, head)?;
     let Some(index) = index else { return Err(Refusal::because(Reason::NoRoute, "no rule matches")) };
     let route = part.routes.get(index as usize).cloned().ok_or_else(|| {
         Refusal::because(Reason::PluginFailed, format!("the plugin chose route {index} of {}", part.routes.len()))
@@ -225,7 +225,13 @@ fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry
 }
 
 /// Asks the plugin.
-fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head) -> Result<Option<u32>, Refusal> {
+fn ask(
+    connection: &Connection,
+    listener: &Listener,
+    table: u64,
+    parts: &Parts,
+    head: &Head,
+) -> Result<Option<u32>, Refusal> {
     let gathered = gather(&listener.inputs, parts, head, connection.hop());
     let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
     if let Some(long) = too_long(&inputs) {
@@ -233,7 +239,7 @@ fn ask(connection: &Connection, listener: &Listener, parts: &Parts, head: &Head)
         return Err(Refusal::because(Reason::HeadersTooLarge, detail));
     }
     let asked = plugin::Head { listener: listener.number, host: &head.host, path: &head.path, inputs: &inputs };
-    connection.worker.route(listener.plugin, asked).map_err(|error| match error {
+    connection.worker.route(listener.plugin, table, asked).map_err(|error| match error {
         RouteError::Failed(failure) => Refusal::because(Reason::PluginFailed, failure.to_string()),
         RouteError::Unavailable(why) => Refusal::because(Reason::PluginFailed, why),
     })
@@ -339,10 +345,14 @@ async fn send(
     entry.endpoint = Some(exchange.endpoint);
     let mut response = exchange.response;
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if switched && way.upgrade.is_none() {
-        return Err(Refusal::because(Reason::UpstreamProtocol, "the endpoint switched protocols unasked"));
-    }
     let protocol = response.headers().get(UPGRADE).cloned();
+    let same = |asked: &HeaderValue| {
+        protocol.as_ref().is_some_and(|given| given.as_bytes().eq_ignore_ascii_case(asked.as_bytes()))
+    };
+    if switched && !way.upgrade.as_ref().is_some_and(same) {
+        let detail = "the endpoint switched to a protocol that it was not asked for";
+        return Err(Refusal::because(Reason::UpstreamProtocol, detail));
+    }
     let headers = response.headers_mut();
     forwarded::remove_hop_by_hop(headers, false);
     facts.change(headers, &route.headers.response);

@@ -20,6 +20,9 @@ use crate::upstream::UpstreamBody;
 /// What is read at once in each direction, in bytes.
 const BUFFER: usize = 16 << 10;
 
+/// What is not passed on, by how it begins.
+const HIDDEN: [&str; 4] = ["h2", "http", "tls", "ssl"];
+
 /// What a request asks its connection to become. Other forms of HTTP and TLS are left out: what is said in them would
 /// pass the gateway unseen.
 pub(super) fn wanted(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
@@ -31,11 +34,12 @@ pub(super) fn wanted(headers: &HeaderMap, version: Version) -> Option<HeaderValu
     }
     let lines = headers.get_all(UPGRADE).iter().filter_map(|line| line.to_str().ok());
     let mut protocols = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|name| !name.is_empty());
-    let hidden = |name: &&str| {
-        let name = name.to_ascii_lowercase();
-        name == "h2c" || name.starts_with("http") || name.starts_with("tls")
+    let passes = |name: &&str| {
+        let lower = name.to_ascii_lowercase();
+        let is_word = lower.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'/'));
+        is_word && !HIDDEN.iter().any(|hidden| lower.starts_with(hidden))
     };
-    protocols.find(|name| !hidden(name)).and_then(|name| HeaderValue::from_str(name).ok())
+    protocols.find(passes).and_then(|name| HeaderValue::from_str(name).ok())
 }
 
 /// Asks an endpoint for the same.
@@ -160,6 +164,9 @@ mod tests {
         assert_eq!(wanted("Upgrade", "h2c, websocket", Version::HTTP_11), some("websocket"));
         assert_eq!(wanted("Upgrade, HTTP2-Settings", "h2c", Version::HTTP_11), None);
         assert_eq!(wanted("Upgrade", "TLS/1.0, HTTP/2.0", Version::HTTP_11), None);
+        for disguise in ["h2c/1", "H2C;a=b", "\"h2c\"", "h2-16", "websocket h2c", "ssl/3.0"] {
+            assert_eq!(wanted("Upgrade", disguise, Version::HTTP_11), None, "{disguise}");
+        }
         assert_eq!(wanted("keep-alive", "websocket", Version::HTTP_11), None);
         assert_eq!(wanted("Upgrade", "websocket", Version::HTTP_10), None);
     }

@@ -24,8 +24,10 @@ pub struct Counted {
 pub struct Call {
     /// How many.
     pub count: u64,
-    /// How many of these failed.
-    pub failures: u64,
+    /// How many of these trapped.
+    pub traps: u64,
+    /// How many of these ran too long.
+    pub overruns: u64,
     /// How long all took together.
     pub total: Duration,
     /// How long the longest took.
@@ -48,7 +50,11 @@ impl Calls {
         entry.total += took;
         entry.longest = entry.longest.max(took);
         if let Err(failure) = &made {
-            entry.failures += 1;
+            if failure.overran {
+                entry.overruns += 1;
+            } else {
+                entry.traps += 1;
+            }
             counted.last_failure = Some((SystemTime::now(), failure.clone()));
         }
         made

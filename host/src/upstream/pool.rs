@@ -133,7 +133,7 @@ impl Pool {
         self.inner.open.get()
     }
 
-    /// A place for one more connection; none when all are taken, idle ones among them closed first.
+    /// A place for one more connection; none when all are taken. Idle ones are closed then, for whoever comes next.
     pub(super) fn place(&self) -> Option<Place> {
         if self.inner.open.get() >= self.inner.most_open {
             self.inner.http1.borrow_mut().clear();

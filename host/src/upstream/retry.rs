@@ -1,19 +1,19 @@
 //! When a request is tried again, and when it may not be.
 //!
 //! A try of which nothing reached an endpoint may always be repeated. One that may have reached it is repeated only when
-//! the request has no body that is gone with it, and by its method does no harm twice (RFC 9110 §9.2.2). An answer is
-//! passed over only where the route names its status. All of it is bounded: by the route, by [`MOST_ATTEMPTS`], and by a
+//! the request has no body that is gone with it, and by its method does no harm twice (RFC 9110 §9.2.2); so is an answer
+//! passed over whose status the route names. All of it is bounded: by the route, by [`MOST_ATTEMPTS`], and by a
 //! share of what the cluster has in flight, so that retries do not finish off what is already failing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use hyper::body::Body;
 
 use super::{Cluster, Exchange, SendError, UpstreamBody};
-use crate::http::RequestBody;
+use crate::http::{RequestBody, is_grpc};
 use crate::model::{Retry, RetryOn};
 
 /// Tries besides the first, whatever the route says.
@@ -24,7 +24,7 @@ const LEAST_BUDGET: usize = 3;
 const BUDGET_SHARE: usize = 5;
 
 /// The retries of one cluster that are in flight.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Budget(Arc<AtomicUsize>);
 
 /// A place in a [`Budget`].
@@ -111,7 +111,7 @@ impl<'r> Retries<'r> {
         };
         let request = match tried {
             Ok(exchange) if !wants_response(said, &exchange.response) => return Next::Over(Ok(exchange)),
-            Ok(exchange) => match copy.filter(|_| self.spend(cluster)) {
+            Ok(exchange) => match copy.filter(|copy| copy.method().is_idempotent() && self.spend(cluster)) {
                 Some(request) => request,
                 None => return Next::Over(Ok(exchange)),
             },
@@ -183,10 +183,6 @@ fn wants_failure(said: &Retry, failed: &Failed) -> bool {
 fn is_refused_stream(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
     source.and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM)
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(http::header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// A copy of a request without a body.

@@ -186,7 +186,10 @@ async fn try_http1(
     };
     match sender.try_send_request(request).await {
         Ok(response) => Ok(exchange_http1(pool, address, active, sender, response)),
-        Err(failed) => Err(broken(address, failed.into_error())),
+        Err(mut failed) => {
+            let request = failed.take_message().map(Box::new);
+            Err(Failed { request, ..broken(address, failed.into_error()) })
+        }
     }
 }
 
@@ -223,45 +226,54 @@ async fn try_http2(
     *request.version_mut() = Version::HTTP_2;
     // Prior knowledge is HTTP/2 in the clear, and its requests name scheme and authority in the target.
     request = with_absolute_target(request);
-    let (mut sender, stream) = match shared(pool, cluster, endpoint).await {
-        Ok(shared) => shared,
-        Err(source) => return Err(unconnected(address, source, request)),
-    };
-    match sender.try_send_request(request).await {
-        Ok(response) => {
-            let response =
-                response.map(|body| UpstreamBody { body, _active: active, _stream: Some(stream), connection: None });
-            Ok(Exchange { response, endpoint: address })
-        }
-        Err(mut failed) => {
-            let request = failed.take_message().map(Box::new);
-            let source = failed.into_error();
-            Err(Failed { error: SendError::Broken { endpoint: address, source }, request })
+    loop {
+        let (mut sender, stream, fresh) = match shared(pool, cluster, endpoint).await {
+            Ok(shared) => shared,
+            Err(source) => return Err(unconnected(address, source, request)),
+        };
+        match sender.try_send_request(request).await {
+            Ok(response) => {
+                let response = response.map(|body| UpstreamBody {
+                    body,
+                    _active: active,
+                    _stream: Some(stream),
+                    connection: None,
+                });
+                return Ok(Exchange { response, endpoint: address });
+            }
+            Err(mut failed) => match failed.take_message() {
+                // The connection had ended while nobody looked: another one.
+                Some(unsent) if !fresh => request = unsent,
+                unsent => {
+                    let request = unsent.map(Box::new);
+                    return Err(Failed { request, ..broken(address, failed.into_error()) });
+                }
+            },
         }
     }
 }
 
-/// A stream on a connection that others use too, or on a new one.
+/// A stream on a connection that others use too, or on a new one; whether it is new.
 async fn shared(
     pool: &Pool,
     cluster: &Cluster,
     endpoint: &Endpoint,
-) -> Result<(http2::SendRequest<RequestBody>, Stream), ConnectError> {
+) -> Result<(http2::SendRequest<RequestBody>, Stream, bool), ConnectError> {
     let address = endpoint.address;
-    if let Some(shared) = pool.shared_http2(address) {
-        return Ok(shared);
+    if let Some((sender, stream)) = pool.shared_http2(address) {
+        return Ok((sender, stream, false));
     }
     let connecting = pool.connecting(address);
     let _turn = connecting.turn().await?;
     // Who waited may find what it waited for.
-    if let Some(shared) = pool.shared_http2(address) {
-        return Ok(shared);
+    if let Some((sender, stream)) = pool.shared_http2(address) {
+        return Ok((sender, stream, false));
     }
     let connected = connect::http2(pool, address, cluster.connect_timeout).await;
     endpoint.note(&connected);
     let sender = connected.inspect_err(|error| connecting.failed(error))?;
     let stream = pool.share_http2(address, sender.clone());
-    Ok((sender, stream))
+    Ok((sender, stream, true))
 }
 
 fn with_absolute_target(mut request: Request<RequestBody>) -> Request<RequestBody> {

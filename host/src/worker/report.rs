@@ -4,15 +4,22 @@ use super::Worker;
 use super::routers::PluginReport;
 use crate::tally::Counts;
 
-/// A worker's word on itself at one moment.
-#[derive(Clone, Debug)]
-pub struct Report {
+/// That a worker lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Pulse {
     /// Which worker.
     pub worker: usize,
     /// The generation that serves its new requests.
     pub generation: u64,
     /// Whether it takes no new connections.
     pub draining: bool,
+}
+
+/// A worker's word on itself at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// That it lives.
+    pub pulse: Pulse,
     /// Clients connected to it.
     pub connections: usize,
     /// Connections to endpoints.
@@ -24,11 +31,14 @@ pub struct Report {
 }
 
 impl Worker {
+    pub(super) fn pulse(&self) -> Pulse {
+        let generation = self.generation.borrow().number;
+        Pulse { worker: self.index, generation, draining: *self.draining.borrow() }
+    }
+
     pub(super) fn report(&self) -> Report {
         Report {
-            worker: self.index,
-            generation: self.generation.borrow().number,
-            draining: *self.draining.borrow(),
+            pulse: self.pulse(),
             connections: self.connections.get(),
             upstream_connections: self.pool.open(),
             counts: self.tally.borrow().counts(),

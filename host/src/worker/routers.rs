@@ -130,7 +130,7 @@ impl Routers {
             // Counts go on from one table to the next of the same plugin.
             let same = slot.plugin.as_ref() == Some(&name);
             let counts = if same { std::mem::take(&mut slot.counts) } else { PluginCounts::default() };
-            let breaker = Breaker::default();
+            let breaker = Breaker { opened: if same { slot.breaker.opened } else { 0 }, ..Breaker::default() };
             *slot = Slot { plugin: Some(name), counts, table, active: Some(active), spare: Some(spare), breaker };
         }
     }
@@ -165,8 +165,9 @@ impl Routers {
         self.slots.iter().filter_map(report).collect()
     }
 
-    pub(super) fn route(&mut self, plugin: usize, head: Head<'_>) -> Result<Option<u32>, RouteError> {
-        let Some(slot) = self.slots.get_mut(plugin) else {
+    pub(super) fn route(&mut self, plugin: usize, table: u64, head: Head<'_>) -> Result<Option<u32>, RouteError> {
+        // Another table's answer would be an index into the wrong routes.
+        let Some(slot) = self.slots.get_mut(plugin).filter(|slot| slot.table == table) else {
             return Err(RouteError::Unavailable("the plugin is not loaded"));
         };
         if slot.breaker.is_open(Instant::now) {

@@ -488,6 +488,8 @@ fn parameter<'q>(query: &'q [u8], name: &str) -> Option<&'q [u8]> {
 }
 
 fn whole(pattern: &str) -> Result<Regex, String> {
+    // By itself: `a)|(b` must not become something else in the parentheses.
+    regex_syntax::parse(pattern).map_err(|e| format!("regular expression `{pattern}`: {e}"))?;
     Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|e| format!("regular expression `{pattern}`: {e}"))
 }
 
@@ -629,5 +631,6 @@ mod tests {
     fn garbage_is_refused_and_never_panics() {
         assert!(Table::decode(&[0xff; 9]).is_err());
         assert!(check_regex("(").is_err());
+        assert!(check_regex("a)|(b").is_err());
     }
 }
