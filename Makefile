@@ -2,7 +2,7 @@
 # it alone (`-p sekisho`) would select other features of shared crates and compile wasmtime a second time.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help plugins build run test soak bench lint fmt clean
+.PHONY: help plugins build run test soak bench race lint fmt clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.* ## /\1|/p' Makefile | sort | while IFS='|' read -r target text; do printf '  %-9s %s\n' "$$target" "$$text"; done
@@ -33,6 +33,11 @@ soak: build ## Reload ten thousand times; memory, descriptors and threads stay w
 
 bench: plugins ## Measure what the plugins cost; `make bench count=1` counts instructions under valgrind instead
 	cargo bench --locked --workspace --bench plugins -- $(if $(count),count)
+
+race: plugins ## Race the gateway against nginx and HAProxy (docs/performance.md); `make race options='--help'`
+	@scripts/prerequisites.sh build race
+	cargo build --locked --workspace --release
+	python3 tests/race/race.py $(options)
 
 lint: plugins ## Check formatting and lints, as CI does
 	@scripts/prerequisites.sh lint

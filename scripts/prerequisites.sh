@@ -3,6 +3,7 @@
 #   build       a Rust toolchain and a C compiler
 #   test        openssl, curl, python3 with venv, git
 #   lint        rustfmt and clippy
+#   race        nginx, HAProxy, and what loads them (wrk, h2load)
 #   debian-std  Debian's Rust with the source of its standard library (scripts/plugins.sh asks for it)
 # Where apt-get is there and we are root (or sudo asks for no password) what is missing is installed; otherwise one
 # error names each missing tool and where it comes from.
@@ -22,6 +23,11 @@ has_openssl() { openssl version >/dev/null 2>&1; }
 has_curl() { curl --version 2>/dev/null | grep -q HTTP2; }
 has_python() { python3 -c 'import sys, venv, ensurepip; assert sys.version_info >= (3, 10)' 2>/dev/null; }
 has_git() { git --version >/dev/null 2>&1; }
+has_nginx() { nginx -v >/dev/null 2>&1; }
+has_haproxy() { haproxy -v >/dev/null 2>&1; }
+has_wrk() { [ -n "$(command -v wrk)" ]; }
+has_h2load() { h2load --version >/dev/null 2>&1; }
+has_taskset() { taskset -V >/dev/null 2>&1; }
 has_rustfmt() { cargo fmt --version >/dev/null 2>&1; }
 has_clippy() { cargo clippy --version >/dev/null 2>&1; }
 has_wasm_ld() { wasm-ld --version >/dev/null 2>&1; }
@@ -37,6 +43,13 @@ python3 (3.10 or newer) with venv|has_python|python3 python3-venv|packages pytho
 git|has_git|git|package git'
 tools_lint='rustfmt|has_rustfmt||rustup component add rustfmt
 clippy|has_clippy||rustup component add clippy'
+tools_race='nginx|has_nginx|nginx|package nginx
+HAProxy|has_haproxy|haproxy|package haproxy
+wrk|has_wrk|wrk|package wrk
+h2load|has_h2load|nghttp2-client|package nghttp2-client
+taskset|has_taskset|util-linux|package util-linux
+openssl|has_openssl|openssl|package openssl
+python3 (3.10 or newer)|has_python|python3 python3-venv|packages python3 and python3-venv'
 tools_debian_std='wasm-ld|has_wasm_ld|lld|package lld
 Debian'\''s Rust '$rust' or newer|has_debian_cargo|rustc-web cargo-web|packages rustc-web and cargo-web
 the source of its standard library|has_debian_std|rust-web-src|package rust-web-src'
@@ -67,7 +80,7 @@ install() {
 [ $# -gt 0 ] || set -- build
 for role in "$@"; do
     rows="tools_${role//-/_}"
-    [ -n "${!rows-}" ] || { echo "prerequisites: no role \`$role\`: build, test, lint, debian-std" >&2; exit 2; }
+    [ -n "${!rows-}" ] || { echo "prerequisites: no role \`$role\`: build, test, lint, race, debian-std" >&2; exit 2; }
 done
 
 lacking=$(missing "$@")
