@@ -96,7 +96,8 @@ fn readiness_follows_what_is_served() {
 /// A load balancer sends nobody new while requests in flight end.
 #[test]
 fn a_drain_is_not_ready() {
-    let gateway = site().run();
+    let site = site();
+    let mut gateway = site.run();
     assert_eq!(gateway.page("/readyz").status, 200);
     let slow = gateway.curl(HTTPBIN, "/delay/2").ca(ca());
     let answer = std::thread::spawn(move || slow.run());
@@ -106,7 +107,13 @@ fn a_drain_is_not_ready() {
         page if page.status == 503 && page.body.contains("draining") => Ok(()),
         page => Err(format!("{page:?}")),
     });
+    // It lives, and says what it counted, to the end.
+    assert_eq!(gateway.page("/livez").status, 200);
+    assert!(gateway.page("/metrics").body.contains("sekisho_handshakes_total"));
     assert_eq!(answer.join().expect("curl runs").status, 200);
+    // A second signal would cut it short, as the rig's own does.
+    let status = gateway.ended(std::time::Duration::from_secs(10)).expect("it ends");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

@@ -203,8 +203,12 @@ impl Board {
     /// # Errors
     /// Why it should be started anew.
     pub(crate) fn alive(&self, pulses: &[Pulse]) -> Result<(), String> {
+        // Workers that have nothing left to do are gone already, and a drain has an end of its own.
+        if self.draining.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let silent = self.started.elapsed().saturating_sub(Duration::from_secs(self.heartbeat.load(Ordering::Relaxed)));
-        if silent > CONTROL_PATIENCE && !self.draining.load(Ordering::Relaxed) {
+        if silent > CONTROL_PATIENCE {
             return Err(format!("control has been busy for {} s", silent.as_secs()));
         }
         if pulses.len() < self.workers() {
