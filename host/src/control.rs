@@ -177,10 +177,9 @@ impl Control {
 
     fn look(&mut self) {
         let now = Instant::now();
-        let (due_now, later) = self.spares_owed.drain(..).partition(|(when, _)| *when <= now);
-        self.spares_owed = later;
-        let due_now: Vec<_> = due_now;
-        due_now.into_iter().for_each(|(_, wanted)| self.make_spare(wanted));
+        for (_, wanted) in self.spares_owed.extract_if(.., |(when, _)| *when <= now).collect::<Vec<_>>() {
+            self.make_spare(wanted);
+        }
         let due = self.wake.is_some_and(|wake| wake <= now);
         if self.pipeline.has_changed() {
             std::thread::sleep(SETTLE);

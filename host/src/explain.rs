@@ -220,6 +220,8 @@ pub struct Backend {
     pub weight: u32,
     /// The sum.
     pub of: u64,
+    /// The host that its endpoints see, when it is another than the client's.
+    pub host: Option<String>,
     /// Its endpoints, and what is known of each.
     pub endpoints: Vec<String>,
     /// What its requests get instead of an answer from an endpoint.

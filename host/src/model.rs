@@ -156,6 +156,13 @@ pub struct Termination {
     pub alpn: Vec<Vec<u8>>,
 }
 
+impl Termination {
+    /// All its sources, of certificates and of authorities.
+    pub fn sources(&self) -> impl Iterator<Item = usize> {
+        self.credentials.iter().chain(self.client.iter().flat_map(|client| &client.trust)).copied()
+    }
+}
+
 /// Protocol versions that a listener takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TlsVersions {

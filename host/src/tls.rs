@@ -9,16 +9,22 @@ mod handshake;
 mod plain;
 mod x509;
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::DnsName;
 use rustls::pki_types::pem::PemObject;
 
 pub use alert::Alert;
 pub use config::{CredentialMaterial, Shown, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
-pub(crate) use handshake::normalise_sni;
 pub use handshake::{Handshake, Refused, accept};
 pub(crate) use plain::refusal;
+pub(crate) use rustls::pki_types::CertificateDer;
 pub use x509::Summary;
 pub(crate) use x509::utc;
+
+/// A name as a TLS client sends it; none when it can send no such name.
+pub(crate) fn sni(name: &str) -> Option<String> {
+    let name = handshake::normalise_sni(name);
+    DnsName::try_from(name.as_str()).is_ok().then_some(name)
+}
 
 /// A certificate in a sentence: whose, by whom, until when.
 pub(crate) fn describe(der: &CertificateDer<'_>) -> Option<String> {

@@ -85,7 +85,7 @@ fn by_default_an_answer_is_passed_on() {
 }
 
 #[test]
-fn every_condition_is_served() {
+fn every_condition_is_taken() {
     istio("5xx,gateway-error,reset,connect-failure,refused-stream,cancelled,unavailable,retriable-4xx,504", 2)
         .check()
         .exits(0)

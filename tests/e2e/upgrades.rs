@@ -123,7 +123,13 @@ fn a_drain_cuts_it_in_time() {
     let mut gateway = site.run();
     let mut client = Typist::connect(&gateway);
     assert!(client.ask(&upgrade("websocket")).starts_with("HTTP/1.1 101 "));
+    client.to.write_all(b"hello").and_then(|()| client.to.flush()).expect("openssl reads");
+    let mut echoed = [0; 5];
+    client.from.read_exact(&mut echoed).expect("it comes back");
     gateway.signal("TERM");
     let status = gateway.ended(Duration::from_secs(5)).expect("it ends");
     assert_eq!(status.code(), Some(0));
+    let line = gateway.log().wait(|line| line.is_access() && line.field("status") == 101);
+    assert!(line.has(&["response-broken", "cut before both sides had ended"]), "{}", line.text);
+    assert_eq!((line.field("bytes_sent"), line.field("bytes_received")), (&5.into(), &5.into()), "{}", line.text);
 }

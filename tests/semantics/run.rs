@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use http::Uri;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use sekisho::bootstrap::Gateway;
+use sekisho::bootstrap::{Gateway, Limits};
 use sekisho::finding::{Severity, Subject as About};
 use sekisho::host_pattern::HostIndex;
 use sekisho::http::{Head as RequestHead, location, normalise_host, rewritten};
@@ -131,7 +131,7 @@ fn answer(request: &Request, translation: &Translation, subject: &mut dyn Subjec
         builder = builder.header(name, value);
     }
     let (parts, ()) = builder.body(()).expect("a request").into_parts();
-    let head = RequestHead::new(&parts, usize::MAX, usize::MAX).expect("a head");
+    let head = RequestHead::new(&parts, &Limits::default()).expect("a head");
     let gathered: Vec<Option<Vec<u8>>> = listener.inputs.iter().map(|i| input(i, &parts, &head, secure)).collect();
     let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
     let asked = Head { listener: number, host: &head.host, path: &head.path, inputs: &inputs };

@@ -1,11 +1,11 @@
-//! `/metrics`: what is counted, in Prometheus' text format. `docs/metrics.md` lists the names.
+//! `/metrics`: what is counted, in Prometheus' text format. `docs/operating.md` lists the names.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, MetricEncoder, NoLabelSet, prometheus_text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -129,7 +129,7 @@ impl Scrape {
             })
         });
         let help = "Time spent in calls into plugins";
-        float_counters(encoder, "sekisho_plugin_call_seconds", help, seconds)?;
+        counters(encoder, "sekisho_plugin_call_seconds", help, seconds)?;
         let mut routes: BTreeMap<&str, Histogram> = BTreeMap::new();
         for report in self.reports.iter().flat_map(|report| &report.plugins) {
             match routes.get_mut(&*report.plugin) {
@@ -189,24 +189,11 @@ impl Scrape {
     }
 }
 
-fn counters<'l>(
+fn counters<'l, V: EncodeCounterValue>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    series: impl Iterator<Item = (Labels<'l>, u64)>,
-) -> fmt::Result {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (labels, value) in series {
-        metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
-    }
-    Ok(())
-}
-
-fn float_counters<'l>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    series: impl Iterator<Item = (Labels<'l>, f64)>,
+    series: impl Iterator<Item = (Labels<'l>, V)>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in series {

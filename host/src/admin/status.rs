@@ -1,4 +1,4 @@
-//! `/status`: everything that the gateway knows of itself, as data. `docs/status.md` describes it.
+//! `/status`: everything that the gateway knows of itself, as data. `docs/operating.md` describes it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -7,13 +7,16 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Config;
+use crate::printable::{self, printable};
 
+/// Longest answer, in bytes: ten thousand routes make some megabytes.
+const MOST_ANSWER: usize = 256 << 20;
 /// How long an answer may take: longer than a plugin's `explain` may.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -52,7 +55,8 @@ fn ask(address: SocketAddr, method: Method, path: &str, body: String) -> anyhow:
         let answered = async move {
             let response = sender.send_request(request).await?;
             let (head, body) = response.into_parts();
-            Ok::<_, hyper::Error>((head.status, body.collect().await?.to_bytes()))
+            let body = Limited::new(body, MOST_ANSWER).collect().await.map_err(anyhow::Error::from_boxed)?;
+            anyhow::Ok((head.status, body.to_bytes()))
         };
         let (answered, _) = tokio::join!(answered, connection);
         let (status, body) = answered.with_context(|| format!("what listens at {address} is no admin endpoint"))?;
@@ -61,9 +65,10 @@ fn ask(address: SocketAddr, method: Method, path: &str, body: String) -> anyhow:
             bail!("what listens at {address} is no admin endpoint of Sekisho: it has no {path}");
         }
         if !status.is_success() {
-            bail!("{address} answers {status}: {}", text.trim());
+            bail!("{address} answers {status}: {}", printable(text.trim(), printable::SENTENCE));
         }
         Ok(text)
     };
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
+    let answered = runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await });
+    answered.unwrap_or_else(|_| bail!("{address} did not answer within {PATIENCE:?}"))
 }

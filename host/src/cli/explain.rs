@@ -179,6 +179,9 @@ fn text(answer: &Answer, colours: Colours) -> String {
         };
         let refused = backend.refused.as_ref().map(|why| format!(", {why}")).unwrap_or_default();
         lines.line("backend", &format!("{cluster}{share}{refused}"));
+        if let Some(host) = &backend.host {
+            lines.more(&format!("as host {host}"));
+        }
         for endpoint in &backend.endpoints {
             lines.more(endpoint);
         }

@@ -123,13 +123,12 @@ pub struct Board {
     heartbeat: AtomicU64,
     draining: AtomicBool,
     workers: Vec<mpsc::UnboundedSender<Command>>,
-    control: Mutex<sync_mpsc::Sender<Event>>,
+    control: sync_mpsc::Sender<Event>,
 }
 
 impl Board {
     /// An empty board.
-    #[must_use]
-    pub fn new(
+    pub(super) fn new(
         bootstrap: Bootstrap,
         workers: Vec<mpsc::UnboundedSender<Command>>,
         control: sync_mpsc::Sender<Event>,
@@ -140,23 +139,23 @@ impl Board {
             heartbeat: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             workers,
-            control: Mutex::new(control),
+            control,
         }
     }
 
     /// Pins what was published.
-    pub fn pin(&self, published: Published, bootstrap: Bootstrap) {
+    pub(super) fn pin(&self, published: Published, bootstrap: Bootstrap) {
         let news = (Arc::new(published), Arc::new(bootstrap));
         *self.published.lock().unwrap_or_else(PoisonError::into_inner) = news;
     }
 
     /// Control goes round its loop.
-    pub fn beat(&self) {
+    pub(super) fn beat(&self) {
         self.heartbeat.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
     }
 
     /// The end has begun.
-    pub fn drain(&self) {
+    pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
@@ -166,7 +165,7 @@ impl Board {
     }
 
     /// How many workers there are.
-    pub(crate) fn workers(&self) -> usize {
+    fn workers(&self) -> usize {
         self.workers.len()
     }
 
@@ -245,10 +244,7 @@ impl Board {
     /// Why there is no answer.
     pub(crate) fn explain(&self, question: Question) -> Result<Answer, String> {
         let (answer, answered) = sync_mpsc::channel();
-        let asked = {
-            let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-            control.send(Event::Explain(Box::new(question), Instant::now() + EXPLAIN_PATIENCE, answer))
-        };
+        let asked = self.control.send(Event::Explain(Box::new(question), Instant::now() + EXPLAIN_PATIENCE, answer));
         asked.map_err(|_| "the gateway is stopping".to_owned())?;
         answered.recv_timeout(EXPLAIN_PATIENCE).map_err(|_| "the gateway is busy: try again".to_owned())?
     }

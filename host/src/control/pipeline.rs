@@ -489,8 +489,7 @@ fn source(bootstrap: &Bootstrap) -> Directory {
 /// The objects that a listener's secrets may be in.
 fn secrets_of(said: &model::Listener, sources: &[Source]) -> Vec<ObjectKey> {
     let Protocol::Https(termination) = &said.protocol else { return Vec::new() };
-    let trust = termination.client.iter().flat_map(|client| &client.trust);
-    let candidates = termination.credentials.iter().chain(trust).flat_map(|source| &sources[*source].candidates);
+    let candidates = termination.sources().flat_map(|source| &sources[source].candidates);
     let objects = candidates.filter_map(|locator| match locator {
         Locator::Object(key) => Some(key.clone()),
         Locator::Files(files) => Some(ObjectKey::core("Files", "", &files.first()?.1)),
@@ -524,8 +523,7 @@ fn listener_tls(
             _ => None,
         })
         .collect();
-    let wanted = termination.credentials.iter().chain(termination.client.iter().flat_map(|client| &client.trust));
-    let lacking = wanted.filter_map(|source| sources[*source].lacking()).next();
+    let lacking = termination.sources().find_map(|source| sources[source].lacking());
     let spec = Spec {
         listener: name,
         credentials: &credentials,
@@ -542,8 +540,7 @@ fn listener_tls(
 /// Whether a secret of the listener is not to be had, which is a finding of its own.
 fn lacks_secret(said: &model::Listener, sources: &[Resolved]) -> bool {
     let Protocol::Https(termination) = &said.protocol else { return false };
-    let trust = termination.client.iter().flat_map(|client| &client.trust);
-    termination.credentials.iter().chain(trust).any(|source| sources[*source].material.is_none())
+    termination.sources().any(|source| sources[source].material.is_none())
 }
 
 /// What there is to know of the authorities that a listener's clients are verified by.

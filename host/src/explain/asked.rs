@@ -6,10 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use rustls::pki_types::{CertificateDer, DnsName};
 
 use super::{Question, QuestionError, Sni};
-use crate::tls::normalise_sni;
+use crate::tls::{self, CertificateDer};
 
 /// Longest host name (RFC 1035 §2.3.4).
 const MOST_HOST: usize = 253;
@@ -60,15 +59,12 @@ impl Asked {
         }
         let is_name = host.parse::<IpAddr>().is_err();
         let sni = match &question.sni {
-            Sni::OfUrl => is_name.then(|| normalise_sni(&host)),
-            Sni::Absent => None,
-            Sni::Name(name) => Some(normalise_sni(name)),
+            Sni::OfUrl if is_name => Some(&host),
+            Sni::OfUrl | Sni::Absent => None,
+            Sni::Name(name) => Some(name),
         };
-        if let Some(name) = sni.as_ref().filter(|_| secure)
-            && DnsName::try_from(name.as_str()).is_err()
-        {
-            return Err(QuestionError::Sni(name.clone()));
-        }
+        let sni = sni.filter(|_| secure);
+        let sni = sni.map(|name| tls::sni(name).ok_or_else(|| QuestionError::Sni(name.clone()))).transpose()?;
         let chain = question
             .certificates
             .iter()

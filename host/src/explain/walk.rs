@@ -17,7 +17,7 @@ use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Generation, Listener, Part, Socket};
 use crate::http::{
-    Head, Hop, Misdirection, Reason, choose, clean, gather, is_normal, is_trusted, location, rewritten, too_long,
+    Head, Hop, Misdirection, Reason, choose, clean, gather, is_trusted, location, sent_host, sent_path, too_long,
 };
 use crate::model::{Action, Destination, Forward, Origin, Route};
 use crate::object::ObjectKey;
@@ -91,8 +91,7 @@ impl Walk<'_> {
         let socket = self.socket()?;
         let handshake = if socket.secure { Some(self.handshake(&socket)?) } else { None };
         let parts = self.request();
-        let limits = &self.view.bootstrap.limits;
-        let head = Head::new(&parts, limits.path_bytes, limits.header_count)
+        let head = Head::new(&parts, &self.view.bootstrap.limits)
             .map_err(|error| Stop::refused(error.reason(), error.to_string()))?;
         let listener = self.listener(&socket, handshake.as_ref(), &head)?;
         let part = Arc::clone(&self.view.generation.parts[listener.plugin]);
@@ -336,69 +335,46 @@ impl Walk<'_> {
     }
 
     fn forward(&mut self, forward: &Forward, part: &Part, head: &Head) -> Result<(), Stop> {
-        let path = rewritten(&head.path, forward.path.as_ref());
-        if forward.path.is_some() && !is_normal(&path) {
-            return Err(Stop::refused(Reason::BadRequest, "the rewritten path is not in its normal form"));
-        }
-        if path != head.path {
-            self.answer.action.push(format!("the path becomes {path}"));
-        }
-        if let Some(host) = &forward.host {
-            self.answer.action.push(format!("the host becomes {}", String::from_utf8_lossy(host.as_bytes())));
+        let sent = sent_path(forward, head).map_err(|(reason, why)| Stop::refused(reason, why))?;
+        if sent.path() != head.path {
+            self.answer.action.push(format!("the path becomes {}", sent.path()));
         }
         if let Some(timeout) = forward.timeout {
             self.answer.action.push(format!("the whole exchange may take {timeout:?}"));
         }
-        let mut able = false;
-        // How many endpoints could not be connected to; zero once one could.
-        let mut unreached = 0;
-        let mut reached = 0;
+        let mut able: Vec<&Cluster> = Vec::new();
         let mut unable = None;
         for target in &forward.targets {
-            let backend = |cluster: Option<&Cluster>, refused: Option<String>| Backend {
-                cluster: cluster.map(|cluster| cluster.name.to_string()),
-                weight: target.weight,
-                of: forward.total,
-                endpoints: cluster.map(endpoints).unwrap_or_default(),
-                refused,
-            };
-            let said = match &target.to {
+            let (cluster, stop) = match &target.to {
                 Destination::Respond(response) => {
-                    let answer = format!("the gateway answers {}", response.status.as_u16());
-                    unable.get_or_insert_with(|| (Reason::NoRoute, response.status.as_u16(), answer.clone()));
-                    backend(None, Some(answer))
+                    let status = response.status.as_u16();
+                    let because = format!("the gateway answers {status} for this backend");
+                    (None, Some(Stop { outcome: Outcome::Refused, status: Some(status), because }))
                 }
                 Destination::Cluster(index) => {
                     let Some(cluster) = part.clusters.get(*index) else { continue };
                     self.objects.insert(cluster.origin.object.clone());
-                    let why = why_unable(cluster);
-                    match &why {
-                        None => {
-                            able |= target.weight > 0;
-                            let failing = cluster.endpoints.iter().filter(|endpoint| endpoint.unreached() > 0).count();
-                            unreached += failing;
-                            reached += cluster.endpoints.len() - failing;
-                        }
-                        Some((reason, why)) => {
-                            unable.get_or_insert_with(|| (*reason, reason.status().as_u16(), why.clone()));
-                        }
-                    }
-                    backend(Some(cluster), why.map(|(reason, why)| format!("{}: {why}", reason.status().as_u16())))
+                    (Some(&**cluster), why_unable(cluster))
                 }
             };
-            self.answer.backends.push(said);
+            able.extend(cluster.filter(|_| stop.is_none() && target.weight > 0));
+            self.answer.backends.push(Backend {
+                cluster: cluster.map(|cluster| cluster.name.to_string()),
+                weight: target.weight,
+                of: forward.total,
+                host: sent_host(forward, target).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned()),
+                endpoints: cluster.map(endpoints).unwrap_or_default(),
+                refused: stop.as_ref().map(|stop| stop.because.clone()),
+            });
+            unable = unable.or(stop);
         }
-        if let (false, Some((reason, status, why))) = (able, unable) {
-            let because = format!("{}: {why}", reason.name());
-            return Err(Stop { outcome: Outcome::Refused, status: Some(status), because });
+        if let (true, Some(stop)) = (able.is_empty(), unable) {
+            return Err(stop);
         }
-        let names: Vec<&str> = self.answer.backends.iter().filter_map(|backend| backend.cluster.as_deref()).collect();
-        let of = names.join(" or ");
-        self.answer.because = match unreached {
-            _ if reached > 0 => format!("to an endpoint of {of}"),
-            0 => format!("to an endpoint of {of}"),
-            _ => format!("to an endpoint of {of}, but the last connections to each of them failed: 503"),
-        };
+        let names: Vec<&str> = able.iter().map(|cluster| &*cluster.name).collect();
+        let all_fail = able.iter().flat_map(|cluster| &cluster.endpoints).all(|endpoint| endpoint.unreached() > 0);
+        let but = if all_fail { ", but the last connections to each of them failed: 503" } else { "" };
+        self.answer.because = format!("to an endpoint of {}{but}", names.join(" or "));
         self.answer.outcome = Outcome::Forwarded;
         Ok(())
     }
@@ -463,11 +439,11 @@ fn endpoints(cluster: &Cluster) -> Vec<String> {
     cluster.endpoints.iter().map(|endpoint| format!("{}{}", endpoint.address, health(endpoint))).collect()
 }
 
-fn why_unable(cluster: &Cluster) -> Option<(Reason, String)> {
+fn why_unable(cluster: &Cluster) -> Option<Stop> {
     match &cluster.refused {
-        Some(why) => Some((Reason::ClusterRefused, why.clone())),
+        Some(why) => Some(Stop::refused(Reason::ClusterRefused, why.as_str())),
         None if cluster.endpoints.is_empty() => {
-            Some((Reason::NoEndpoint, format!("cluster {} has no endpoint", cluster.name)))
+            Some(Stop::refused(Reason::NoEndpoint, format!("cluster {} has no endpoint", cluster.name)))
         }
         None => None,
     }

@@ -1,5 +1,6 @@
 //! One line a request, written when its response is over.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -32,7 +33,7 @@ pub(super) struct Entry {
     pub(super) reason: Option<Reason>,
     pub(super) detail: Option<String>,
     pub(super) body: BodyWatch,
-    pub(super) sent: u64,
+    pub(super) sent: Cell<u64>,
     pub(super) end: End,
     pub(super) in_flight: InFlight,
     pub(super) worker: Rc<Worker>,
@@ -54,15 +55,22 @@ pub(super) enum End {
 }
 
 impl Entry {
-    pub(super) fn sent(&mut self, bytes: usize) {
+    /// Bytes went to the client.
+    pub(super) fn sent(&self, bytes: usize) {
         self.in_flight.progress.moved();
-        self.sent += bytes as u64;
+        self.sent.set(self.sent.get() + bytes as u64);
     }
 
-    /// What went through an upgraded connection, in bytes.
-    pub(super) fn moved(&mut self, received: u64, sent: u64) {
-        self.body.add(received);
-        self.sent += sent;
+    /// Bytes came from the client by another way than a body.
+    pub(super) fn received(&self, bytes: usize) {
+        self.in_flight.progress.moved();
+        self.body.add(bytes as u64);
+    }
+
+    /// It came to its end although it once looked otherwise.
+    pub(super) fn ended_well(&mut self) {
+        self.end = End::Complete;
+        self.detail = None;
     }
 
     pub(super) fn complete(&mut self) {
@@ -113,7 +121,7 @@ impl Drop for Entry {
             request_id = self.request_id.as_str(),
             duration_ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX),
             bytes_received = self.body.bytes(),
-            bytes_sent = self.sent,
+            bytes_sent = self.sent.get(),
         );
     }
 }

@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 
 use http::header::{HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
 
-use super::head::Head;
-use crate::model::{HeaderOp, PathRewrite, Piece, Redirect, RedirectPort, Template, Variable};
+use super::head::{Head, is_normal};
+use super::respond::Reason;
+use crate::model::{Forward, HeaderOp, PathRewrite, Piece, Redirect, RedirectPort, Target, Template, Variable};
 
 /// What templates can name.
 #[derive(Clone, Copy)]
@@ -69,6 +71,24 @@ impl Facts<'_> {
 #[must_use]
 pub fn rewritten<'p>(path: &'p str, rewrite: Option<&PathRewrite>) -> std::borrow::Cow<'p, str> {
     rewrite.map_or(std::borrow::Cow::Borrowed(path), |rewrite| rewrite.apply(path).into())
+}
+
+/// Path and query as an endpoint sees them.
+///
+/// # Errors
+/// Why the request cannot be sent so.
+pub(crate) fn sent_path(forward: &Forward, head: &Head) -> Result<PathAndQuery, (Reason, &'static str)> {
+    let path = rewritten(&head.path, forward.path.as_ref());
+    // `/static../x` by `/static` to `/files/` would climb out of where the route leads.
+    if forward.path.is_some() && !is_normal(&path) {
+        return Err((Reason::BadRequest, "the rewritten path is not in its normal form"));
+    }
+    Head::path_and_query(&path, head.query.as_deref()).ok_or((Reason::RouteRefused, "the rewritten path is not valid"))
+}
+
+/// The host that an endpoint sees; none for the client's own.
+pub(crate) fn sent_host<'f>(forward: &'f Forward, target: &'f Target) -> Option<&'f HeaderValue> {
+    target.host.as_ref().or(forward.host.as_ref())
 }
 
 /// Where a redirect sends the client. The query is kept. A port that the redirect names is left out when it is the

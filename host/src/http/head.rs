@@ -7,6 +7,10 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Version};
 
 use super::respond::Reason;
+use crate::bootstrap::Limits;
+
+/// What a header takes besides its name and value: `: ` and the line's end.
+const LINE: usize = 4;
 
 /// What a request is about, normalised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +46,13 @@ pub enum HeadError {
     /// Too many headers.
     #[error("too many headers")]
     TooManyHeaders,
+    /// Headers that are too large together.
+    #[error("the headers are too large")]
+    HeadersTooLarge,
     /// A target that is neither a path nor a URL of HTTP.
     #[error("the target is not one of HTTP")]
     Target,
-    /// More than one length, equal or not: nobody who means well says it twice.
+    /// More than one length: nobody who means well says it twice. (Of equal ones in HTTP/1.1 hyper has made one.)
     #[error("there is more than one content-length")]
     ContentLength,
     /// A coding besides `chunked`, which no endpoint would undo.
@@ -62,7 +69,7 @@ impl HeadError {
     pub fn reason(self) -> Reason {
         match self {
             Self::TooLong => Reason::UriTooLong,
-            Self::TooManyHeaders => Reason::HeadersTooLarge,
+            Self::TooManyHeaders | Self::HeadersTooLarge => Reason::HeadersTooLarge,
             Self::Method => Reason::MethodNotServed,
             Self::Host
             | Self::TwoAuthorities
@@ -80,14 +87,19 @@ impl Head {
     ///
     /// # Errors
     /// When it must not be routed.
-    pub fn new(parts: &Parts, most_path: usize, most_headers: usize) -> Result<Self, HeadError> {
+    pub fn new(parts: &Parts, limits: &Limits) -> Result<Self, HeadError> {
         if parts.method == Method::CONNECT || parts.method == Method::TRACE {
             return Err(HeadError::Method);
         }
         // Crumbs of one cookie are one header (RFC 9113 §8.2.3).
         let crumbs = parts.headers.get_all(COOKIE).iter().count();
-        if parts.headers.len() - crumbs.saturating_sub(1) > most_headers {
+        if parts.headers.len() - crumbs.saturating_sub(1) > limits.header_count {
             return Err(HeadError::TooManyHeaders);
+        }
+        // hyper's own limit is on what it buffers, and lets more through.
+        let lines = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);
+        if lines.sum::<usize>() > limits.header_bytes {
+            return Err(HeadError::HeadersTooLarge);
         }
         if parts.uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS) {
             return Err(HeadError::Target);
@@ -104,7 +116,7 @@ impl Head {
         let authority = authority(parts.uri.authority(), &parts.headers, parts.version)?;
         let host = normalise_host(&authority).ok_or(HeadError::Authority)?;
         let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        if target.len() > most_path {
+        if target.len() > limits.path_bytes {
             return Err(HeadError::TooLong);
         }
         let (path, query) = match target.split_once('?') {
@@ -203,7 +215,7 @@ fn normalise_path(path: &str) -> Option<String> {
 }
 
 /// Whether a path is what [`Head::new`] would have made of it.
-pub(crate) fn is_normal(path: &str) -> bool {
+pub(super) fn is_normal(path: &str) -> bool {
     normalise_path(path).as_deref() == Some(path)
 }
 
@@ -334,7 +346,7 @@ mod tests {
     }
 
     fn head(parts: &Parts) -> Result<Head, HeadError> {
-        Head::new(parts, 1000, 10)
+        Head::new(parts, &Limits { path_bytes: 1000, header_count: 10, header_bytes: 2000, ..Limits::default() })
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One request, from its head to its response.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,10 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout_at};
 
 use super::access_log::{End, Entry};
-use super::apply::{Facts, location, rewritten};
+use super::apply::{Facts, location, sent_host, sent_path};
 use super::body::{BodyLimit, BodyWatch, RequestBody, ResponseBody};
 use super::forwarded::clean;
-use super::head::{Head, is_normal};
+use super::head::Head;
 use super::inputs::{gather, too_long};
 use super::respond::{Reason, grpc_response, is_grpc};
 use super::target::{Misdirection, choose};
@@ -119,7 +120,7 @@ fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
         reason: None,
         detail: None,
         body: BodyWatch::default(),
-        sent: 0,
+        sent: Cell::new(0),
         end: End::ClientGone,
         in_flight: connection.begin(),
         worker: Rc::clone(&connection.worker),
@@ -136,8 +137,7 @@ async fn exchange(
     grpc: bool,
 ) -> Result<Answer, Refusal> {
     let limits = &connection.limits;
-    let head = Head::new(&parts, limits.path_bytes, limits.header_count)
-        .map_err(|error| Refusal::because(error.reason(), error.to_string()))?;
+    let head = Head::new(&parts, limits).map_err(|error| Refusal::because(error.reason(), error.to_string()))?;
     entry.authority.clone_from(&head.authority);
     // Without the query, which may hold what no log should.
     entry.path.clone_from(&head.path);
@@ -370,13 +370,7 @@ async fn send(
 /// The head as the endpoint shall see it.
 fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Refusal> {
     let target = &way.forward.targets[way.index];
-    let path = rewritten(&facts.head.path, way.forward.path.as_ref());
-    // `/static../x` by `/static` to `/files/` would climb out of where the route leads.
-    if way.forward.path.is_some() && !is_normal(&path) {
-        return Err(Refusal::because(Reason::BadRequest, "the rewritten path is not in its normal form"));
-    }
-    let path = Head::path_and_query(&path, facts.head.query.as_deref())
-        .ok_or_else(|| Refusal::because(Reason::RouteRefused, "the rewritten path is not valid"))?;
+    let path = sent_path(way.forward, facts.head).map_err(|(reason, why)| Refusal::because(reason, why))?;
     parts.uri = Uri::from(path);
     let headers = &mut parts.headers;
     if way.cluster.protocol == UpstreamProtocol::Http1 {
@@ -385,7 +379,7 @@ fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Re
     }
     facts.change(headers, &way.route.headers.request);
     facts.change(headers, &target.headers.request);
-    let host = match target.host.as_ref().or(way.forward.host.as_ref()) {
+    let host = match sent_host(way.forward, target) {
         Some(host) => host.clone(),
         None => HeaderValue::try_from(&facts.head.authority)
             .map_err(|e| Refusal::because(Reason::BadRequest, e.to_string()))?,

@@ -1,9 +1,7 @@
 //! HTTP/1.1 connections that become something else, such as WebSocket (RFC 9110 §7.8, RFC 6455): bytes both ways until
 //! one side ends or both are silent.
 
-use std::cell::Cell;
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -74,49 +72,38 @@ impl Tunnel {
     /// Moves bytes. `early` is what the client sent before it was told.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, client: S, early: Bytes) {
         let Self { upstream, _place, idle, mut entry } = self;
-        let moved = Rc::new(Moved::default());
-        let ended = async {
+        // Should this be dropped, as a drain does at its end, the line of the log is right.
+        entry.broke(&io::Error::other("cut before both sides had ended"));
+        let both = async {
             let upstream = TokioIo::new(upstream.await.map_err(io::Error::other)?);
             let (mut from_upstream, mut to_upstream) = tokio::io::split(upstream);
             let (mut from_client, mut to_client) = tokio::io::split(client);
-            to_upstream.write_all(&early).await?;
-            let progress = &entry.in_flight.progress;
-            let up = pump(&mut from_client, &mut to_upstream, |bytes| {
-                progress.moved();
-                moved.up.set(moved.up.get() + bytes);
-            });
-            let down = pump(&mut from_upstream, &mut to_client, |bytes| {
-                progress.moved();
-                moved.down.set(moved.down.get() + bytes);
-            });
-            let both = async { tokio::try_join!(up, down).map(drop) };
-            tokio::select! {
-                ended = both => ended,
-                () = silence(|| progress.last(), idle) => {
-                    Err(io::Error::new(io::ErrorKind::TimedOut, format!("both sides were silent for {idle:?}")))
-                }
+            let up = async {
+                to_upstream.write_all(&early).await?;
+                entry.received(early.len());
+                pump(&mut from_client, &mut to_upstream, |bytes| entry.received(bytes)).await
+            };
+            let down = pump(&mut from_upstream, &mut to_client, |bytes| entry.sent(bytes));
+            tokio::try_join!(up, down).map(drop)
+        };
+        let ended = tokio::select! {
+            ended = both => ended,
+            () = silence(|| entry.in_flight.progress.last(), idle) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("both sides were silent for {idle:?}")))
             }
         };
-        let ended = ended.await;
-        entry.moved(early.len() as u64 + moved.up.get(), moved.down.get());
         match ended {
-            Ok(()) => entry.complete(),
+            Ok(()) => entry.ended_well(),
             Err(error) => entry.broke(&error),
         }
     }
-}
-
-#[derive(Default)]
-struct Moved {
-    up: Cell<u64>,
-    down: Cell<u64>,
 }
 
 /// Until one side ends, which the other is told.
 async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    moved: impl Fn(u64),
+    moved: impl Fn(usize),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -126,7 +113,7 @@ async fn pump(
         }
         to.write_all(&buffer[..read]).await?;
         to.flush().await?;
-        moved(read as u64);
+        moved(read);
     }
 }
 

@@ -194,7 +194,7 @@ pub async fn accept(socket: &Socket, stream: TcpStream) -> Result<(TlsStream<Tcp
 }
 
 /// Lower case, without a trailing dot.
-pub(crate) fn normalise_sni(name: &str) -> String {
+pub(super) fn normalise_sni(name: &str) -> String {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.to_ascii_lowercase()
 }
