@@ -25,6 +25,10 @@ pub enum LogFormat {
 
 /// Lines that wait for the reader of the log; more are dropped and counted. A worker never waits for it.
 const MOST_WAITING: usize = 8192;
+/// How long a line waits for others to be written with it.
+const GATHER: Duration = Duration::from_millis(5);
+/// What is written at once, in bytes, give or take a line.
+const MOST_GATHERED: usize = 64 << 10;
 /// How long the end of the program waits for the reader.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -61,19 +65,38 @@ impl<'a> MakeWriter<'a> for Writer {
     }
 }
 
+/// Lines are written together: one write for each, and a wake-up of this thread for it, would cost a worker's core more
+/// than the line itself.
 fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64) {
     let mut stderr = std::io::stderr();
-    for message in messages {
-        match message {
-            Message::Line(line) => drop(stderr.write_all(&line)),
-            Message::End(done) => {
-                let _ = done.send(());
-                return;
+    let mut lines = Vec::new();
+    while let Ok(first) = messages.recv() {
+        if matches!(first, Message::Line(_)) {
+            std::thread::sleep(GATHER);
+        }
+        let mut end = None;
+        for message in std::iter::once(first).chain(messages.try_iter()) {
+            match message {
+                Message::Line(line) => lines.extend_from_slice(&line),
+                Message::End(done) => {
+                    end = Some(done);
+                    break;
+                }
+            }
+            if lines.len() >= MOST_GATHERED {
+                let _ = stderr.write_all(&lines);
+                lines.clear();
             }
         }
+        let _ = stderr.write_all(&lines);
+        lines.clear();
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let _ = writeln!(stderr, "{{\"level\":\"WARN\",\"message\":\"{lost} lines of the log were dropped\"}}");
+        }
+        if let Some(done) = end {
+            let _ = done.send(());
+            return;
         }
     }
 }
