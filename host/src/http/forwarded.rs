@@ -156,9 +156,17 @@ pub(super) fn add_claims(headers: &mut HeaderMap, peer: IpAddr, secure: bool, re
 
 /// A name for a request that no other has (a random UUID, RFC 9562 §5.4).
 pub(super) fn new_request_id() -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let random = (fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
-    let hex = format!("{random:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let mut id = String::with_capacity(36);
+    for (at, byte) in random.to_be_bytes().into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            id.push('-');
+        }
+        id.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        id.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    }
+    id
 }
 
 #[cfg(test)]
