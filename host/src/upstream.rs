@@ -4,6 +4,7 @@
 //! belong to a worker.
 
 mod connect;
+mod copied;
 mod pool;
 mod retry;
 mod send;

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Body;
 
+use super::copied::Copied;
 use super::{Cluster, Exchange, SendError, UpstreamBody};
 use crate::http::{RequestBody, is_grpc};
 use crate::model::{Retry, RetryOn};
@@ -84,7 +84,7 @@ impl<'r> Retries<'r> {
 
     /// What can be sent again should the try that is about to be made fail after it was sent; none where that is not
     /// wanted or not safe, so that most requests are not copied.
-    pub(super) fn copy(&self, request: &Request<RequestBody>, http2: bool) -> Option<Request<RequestBody>> {
+    pub(super) fn copy(&self, request: &Request<RequestBody>, http2: bool) -> Option<Copied> {
         let said = self.said.filter(|_| self.left > 0)?;
         let after_sending = |on: &RetryOn| match on {
             RetryOn::ConnectFailure | RetryOn::ResetBeforeRequest => false,
@@ -93,14 +93,14 @@ impl<'r> Retries<'r> {
             RetryOn::Grpc(_) => is_grpc(request.headers()),
         };
         let wanted = !said.statuses.is_empty() || said.on.iter().any(after_sending);
-        if wanted { copy(request) } else { None }
+        if wanted { Copied::of(request) } else { None }
     }
 
     /// What follows a try; before another one there is a pause.
     pub(super) async fn next(
         &mut self,
         tried: Result<Exchange, Failed>,
-        copy: Option<Request<RequestBody>>,
+        copy: Option<Copied>,
         cluster: &Cluster,
     ) -> Next {
         // The one before is over.
@@ -111,15 +111,19 @@ impl<'r> Retries<'r> {
         };
         let request = match tried {
             Ok(exchange) if !wants_response(said, &exchange.response) => return Next::Over(Ok(exchange)),
-            Ok(exchange) => match copy.filter(|copy| copy.method().is_idempotent() && self.spend(cluster)) {
+            Ok(exchange) => match copy
+                .filter(|copy| copy.method().is_idempotent() && self.spend(cluster))
+                .and_then(Copied::into_request)
+            {
                 Some(request) => request,
                 None => return Next::Over(Ok(exchange)),
             },
             Err(failed) if !wants_failure(said, &failed) => return over(failed),
             Err(Failed { error, request }) => {
                 let refused = matches!(&error, SendError::Broken { source, .. } if is_refused_stream(source));
-                let harmless = |copy: &Request<RequestBody>| refused || copy.method().is_idempotent();
-                let request = request.map(|unsent| *unsent).or_else(|| copy.filter(harmless));
+                let harmless = |copy: &Copied| refused || copy.method().is_idempotent();
+                let request =
+                    request.map(|unsent| *unsent).or_else(|| copy.filter(harmless).and_then(Copied::into_request));
                 match request.filter(|_| self.spend(cluster)) {
                     Some(request) => request,
                     None => return Next::Over(Err(error)),
@@ -183,19 +187,6 @@ fn wants_failure(said: &Retry, failed: &Failed) -> bool {
 fn is_refused_stream(error: &hyper::Error) -> bool {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
     source.and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM)
-}
-
-/// A copy of a request without a body.
-pub(super) fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::empty());
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
 
+use super::copied::Copied;
 use super::pool::Stream;
-use super::retry::{self, Failed, Next, Retries};
+use super::retry::{Failed, Next, Retries};
 use super::{Active, Cluster, ConnectError, Endpoint, Pool, connect};
 use crate::http::RequestBody;
 use crate::model::{Retry, UpstreamProtocol};
@@ -163,18 +164,21 @@ async fn try_http1(
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     while let Some(mut sender) = pool.take_http1(address) {
-        let again = repeatable(&request);
+        // Sent twice it does no harm.
+        let again = if request.method().is_safe() { Copied::of(&request) } else { None };
         match sender.try_send_request(request).await {
             Ok(response) => return Ok(exchange_http1(pool, address, active, sender, response)),
             Err(mut failed) => match (failed.take_message(), again) {
                 // The connection had been closed while it was idle: the next one.
                 (Some(unsent), _) => request = unsent,
                 // It may have reached the endpoint, which may be what made it close: once more, on a new connection.
-                (None, Some(copy)) => {
-                    request = copy;
-                    break;
-                }
-                (None, None) => return Err(broken(address, failed.into_error())),
+                (None, again) => match again.and_then(Copied::into_request) {
+                    Some(copy) => {
+                        request = copy;
+                        break;
+                    }
+                    None => return Err(broken(address, failed.into_error())),
+                },
             },
         }
     }
@@ -296,11 +300,6 @@ fn unconnected(endpoint: SocketAddr, source: ConnectError, request: Request<Requ
 
 fn broken(endpoint: SocketAddr, source: hyper::Error) -> Failed {
     Failed { error: SendError::Broken { endpoint, source }, request: None }
-}
-
-/// A copy of a request that does no harm when it is sent twice.
-fn repeatable(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    request.method().is_safe().then(|| retry::copy(request)).flatten()
 }
 
 impl Body for UpstreamBody {
