@@ -4,6 +4,7 @@
 mod accept;
 mod connection;
 mod guarded;
+mod joined;
 mod report;
 mod routers;
 
@@ -144,6 +145,7 @@ pub struct Worker {
     connections: Cell<usize>,
     share: usize,
     draining: watch::Sender<bool>,
+    spare: joined::Spare,
     tally: RefCell<Tally>,
 }
 
@@ -167,6 +169,7 @@ impl Worker {
             connections: Cell::new(0),
             share,
             draining: watch::Sender::new(false),
+            spare: joined::Spare::default(),
             tally: RefCell::default(),
         })
     }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Worker;
 use super::guarded::Guarded;
+use super::joined::{Joined, Polled};
 use crate::bootstrap::Limits;
 use crate::http::{Hop, LocalExecutor, Tunnel, is_trusted, serve};
 use crate::tls::{self, Handshake, Refused};
@@ -309,7 +310,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     http2: bool,
 ) {
     let activity = Activity::new();
-    let io = TokioIo::new(Guarded::new(stream, Rc::clone(&activity), limits.response_timeout));
+    let guarded = Guarded::new(stream, Rc::clone(&activity), limits.response_timeout);
     let trusted = is_trusted(&worker.trust(), peer.ip());
     let connection = Rc::new(Connection {
         worker: Rc::clone(worker),
@@ -341,7 +342,10 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .max_pending_accept_reset_streams(MOST_PENDING_RESETS)
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(limits.header_timeout);
-        drive(&connection, true, pin!(builder.serve_connection(io, service)), |c| c.graceful_shutdown()).await
+        let stream = Joined::new(guarded, &worker.spare);
+        let served = pin!(builder.serve_connection(TokioIo::new(stream.share()), service));
+        let mut polled = Polled { connection: served, stream };
+        drive(&connection, true, Pin::new(&mut polled), |mut c| c.connection.as_mut().graceful_shutdown()).await
     } else {
         let mut builder = http1::Builder::new();
         builder
@@ -351,7 +355,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
             .max_buf_size(limits.header_bytes)
             .max_headers(limits.header_count)
             .half_close(false);
-        let mut served = builder.serve_connection(io, service);
+        let mut served = builder.serve_connection(TokioIo::new(guarded), service);
         let ended = drive(&connection, false, Pin::new(&mut served), |c| c.graceful_shutdown()).await;
         let tunnel = connection.tunnel.borrow_mut().take();
         if let (Ok(()), Some(tunnel)) = (&ended, tunnel) {
