@@ -326,8 +326,9 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     });
     let serving = Rc::clone(&connection);
     let service = service_fn(move |request: Request<Incoming>| {
-        let connection = Rc::clone(&serving);
-        async move { Ok::<_, std::convert::Infallible>(serve(connection, request).await) }
+        // hyper keeps room for it in an HTTP/1.1 connection, idle or not; boxed, that is room for a pointer.
+        let served = Box::pin(serve(Rc::clone(&serving), request));
+        async move { Ok::<_, std::convert::Infallible>(served.await) }
     });
     let limits = &connection.limits;
     let ended = if http2 {
@@ -360,7 +361,8 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         let tunnel = connection.tunnel.borrow_mut().take();
         if let (Ok(()), Some(tunnel)) = (&ended, tunnel) {
             let parts = served.into_parts();
-            tunnel.run(parts.io.into_inner(), parts.read_buf).await;
+            // Boxed, as every connection would have the room for it otherwise.
+            Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
         }
         ended
     };
