@@ -7,6 +7,7 @@ names further binaries of the gateway, to hold a change against what was.
 """
 
 import argparse
+import json
 import pathlib
 import re
 import resource
@@ -135,6 +136,21 @@ def rest(build, connections):
               f"| {per[0]:.1f} KB | {per[1]:.1f} KB |", flush=True)
 
 
+def many_routes(gateways, backend, root):
+    """Memory of the gateway with 10,000 routes, at first and after five changes of one of them."""
+    print("\n| proxy | memory with 10,000 routes | after 5 changes |\n|---|---|---|")
+    for name, binary in gateways:
+        proxy = Sekisho(name, binary, root / "many" / name, "ecdsa", backend, False, routes=10_000)
+        proxy.start()
+        time.sleep(2)
+        first = proxy.memory()
+        for change in range(5):
+            proxy.write("resources/6.json", json.dumps(proxy.virtual_service("more-0", "more-0.example.com", [f"/{change}"])))
+            time.sleep(2)
+        print(f"| {name} | {first / 1024:.1f} MB | {proxy.memory() / 1024:.1f} MB |", flush=True)
+        proxy.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gateway", action="append", default=[], metavar="NAME=BINARY")
@@ -173,6 +189,7 @@ def main():
         race([cell for cell in CELLS if re.search(options.cells, cell[0])], fleets, options.rounds, options.seconds)
         if options.rest:
             rest(build, 1000)
+            many_routes([(name, str(pathlib.Path(binary).resolve())) for name, binary in gateways], port, root)
     finally:
         for proxy in [proxy for fleet in running.values() for proxy in fleet]:
             proxy.stop()
