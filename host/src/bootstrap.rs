@@ -143,10 +143,16 @@ pub struct Limits {
     pub streams: u32,
     /// Client connections of one worker; beyond: accepted and closed at once.
     pub connections: usize,
+    /// Of these, in their TLS handshake; beyond: accepted and closed at once.
+    pub handshakes: usize,
     /// Idle connections kept to one endpoint by one worker.
     pub upstream_idle_connections: usize,
     /// How long an idle connection to an endpoint is kept.
     pub upstream_idle_timeout: Duration,
+    /// How old a connection to an endpoint becomes; then it takes no further request.
+    pub upstream_age: Duration,
+    /// Routes that a worker remembers of each plugin, by all that the plugin was told of the request.
+    pub route_decisions: usize,
     /// A file of objects, in bytes; beyond: it is not read.
     pub resource_bytes: u64,
     /// A plugin's file, in bytes; beyond: it is not loaded.
@@ -168,8 +174,11 @@ impl Default for Limits {
             path_bytes: 8 << 10,
             streams: 100,
             connections: 16_384,
+            handshakes: 4096,
             upstream_idle_connections: 128,
             upstream_idle_timeout: Duration::from_secs(60),
+            upstream_age: Duration::from_secs(3600),
+            route_decisions: 1024,
             resource_bytes: 64 << 20,
             plugin_bytes: 32 << 20,
         }
@@ -276,6 +285,12 @@ impl Bootstrap {
         }
         if before.upstream_idle_timeout != after.upstream_idle_timeout {
             keys.push("limits.upstreamIdleTimeout");
+        }
+        if before.upstream_age != after.upstream_age {
+            keys.push("limits.upstreamAge");
+        }
+        if before.route_decisions != after.route_decisions {
+            keys.push("limits.routeDecisions");
         }
         keys
     }

@@ -3,6 +3,7 @@
 
 mod accept;
 mod connection;
+mod decisions;
 mod guarded;
 mod joined;
 mod report;
@@ -143,6 +144,7 @@ pub struct Worker {
     /// To endpoints.
     pub pool: Pool,
     connections: Cell<usize>,
+    handshakes: Cell<usize>,
     share: usize,
     draining: watch::Sender<bool>,
     spare: joined::Spare,
@@ -157,16 +159,17 @@ impl Worker {
         share: usize,
         wanted: Box<dyn Fn(SpareWanted)>,
     ) -> Rc<Self> {
-        let pool = Pool::new(limits.upstream_idle_connections, limits.upstream_idle_timeout, share);
+        let pool = Pool::new(&limits, share);
         let ask = move |plugin| wanted(SpareWanted { worker: index, plugin });
         Rc::new(Self {
             index,
             generation: RefCell::default(),
-            routers: RefCell::new(Routers::new(Box::new(ask))),
+            routers: RefCell::new(Routers::new(limits.route_decisions, Box::new(ask))),
             limits: RefCell::new(limits),
             trust: RefCell::new(trust),
             pool,
             connections: Cell::new(0),
+            handshakes: Cell::new(0),
             share,
             draining: watch::Sender::new(false),
             spare: joined::Spare::default(),

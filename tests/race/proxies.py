@@ -166,7 +166,10 @@ class Sekisho(Proxy):
     """The gateway, with `routes` further rules."""
 
     def __init__(self, name, binary, directory, kind, backend, log, routes=0):
-        self.binary, self.routes = binary, routes
+        # `BINARY?key=value&…`: with these limits.
+        binary, _, limits = binary.partition("?")
+        self.binary, self.routes = str(pathlib.Path(binary).resolve()), routes
+        self.limits = {key: json.loads(value) for key, value in (limit.split("=") for limit in limits.split("&") if limit)}
         super().__init__(name, directory, kind, backend, log)
 
     def configure(self):
@@ -197,7 +200,7 @@ class Sekisho(Proxy):
             self.write(f"resources/{at}.json", json.dumps(item))
         bootstrap = {
             "resources": ["resources"], "addresses": ["127.0.0.1"], "ports": {"443": self.port}, "workers": 1,
-            "admin": {"address": f"127.0.0.1:{free_port()}"}, "limits": {"upstreamIdleConnections": KEPT},
+            "admin": {"address": f"127.0.0.1:{free_port()}"}, "limits": {"upstreamIdleConnections": KEPT, **self.limits},
         }
         return [self.binary, "run", "--config", self.write("sekisho.json", json.dumps(bootstrap))]
 

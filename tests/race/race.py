@@ -153,7 +153,7 @@ def many_routes(gateways, backend, root):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gateway", action="append", default=[], metavar="NAME=BINARY")
+    parser.add_argument("--gateway", action="append", default=[], metavar="NAME=BINARY[?LIMIT=VALUE&…]")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of one turn")
     parser.add_argument("--cells", default="", help="a regular expression that their names match; `none` for none")
@@ -171,7 +171,7 @@ def main():
     running = {}
 
     def build(where, kind="ecdsa", log=False):
-        ours = [Sekisho(name, str(pathlib.Path(binary).resolve()), root / where / name, kind, port, log)
+        ours = [Sekisho(name, binary, root / where / name, kind, port, log)
                 for name, binary in gateways]
         others = [] if options.alone else [
             Nginx("nginx", root / where / "nginx", kind, port, log),
@@ -189,7 +189,7 @@ def main():
         race([cell for cell in CELLS if re.search(options.cells, cell[0])], fleets, options.rounds, options.seconds)
         if options.rest:
             rest(build, 1000)
-            many_routes([(name, str(pathlib.Path(binary).resolve())) for name, binary in gateways], port, root)
+            many_routes(gateways, port, root)
     finally:
         for proxy in [proxy for fleet in running.values() for proxy in fleet]:
             proxy.stop()

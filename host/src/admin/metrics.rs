@@ -145,6 +145,12 @@ impl Scrape {
             .map(|plugin| (vec![("plugin", plugin.name.as_str())], plugin.unavailable));
         let help = "Requests for which a plugin was not asked, because it had failed";
         counters(encoder, "sekisho_plugin_unavailable", help, unavailable)?;
+        let known = status
+            .iter()
+            .filter(|plugin| plugin.kind == "routes")
+            .map(|plugin| (vec![("plugin", plugin.name.as_str())], plugin.known));
+        let help = "Requests whose route was known from one before, so that the plugin was not asked";
+        counters(encoder, "sekisho_plugin_routes_known", help, known)?;
         let of = |value: fn(&status::Plugin) -> f64| {
             status.iter().map(move |plugin| (vec![("plugin", plugin.name.as_str())], value(plugin)))
         };

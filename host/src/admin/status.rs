@@ -191,6 +191,8 @@ pub struct Plugin {
     pub breakers_opened: u64,
     /// Requests for which it was not asked, because it had failed.
     pub unavailable: u64,
+    /// Requests whose route was known from one before.
+    pub known: u64,
     /// The last call that failed.
     pub last_failure: Option<LastFailure>,
 }
@@ -411,6 +413,7 @@ pub(super) fn plugin(card: &PluginCard, reports: &[Report]) -> Plugin {
         breakers_open: on_workers.iter().filter(|report| report.breaker_open.is_some()).count(),
         breakers_opened: on_workers.iter().map(|report| report.breaker_opened).sum(),
         unavailable: on_workers.iter().map(|report| report.unavailable).sum(),
+        known: on_workers.iter().map(|report| report.known).sum(),
         last_failure: last.map(|(at, failure)| last_failure(*at, failure)),
     }
 }

@@ -101,9 +101,13 @@ struct RawLimits {
     path_bytes: Option<usize>,
     streams: Option<u32>,
     connections: Option<usize>,
+    handshakes: Option<usize>,
     upstream_idle_connections: Option<usize>,
     #[serde(deserialize_with = "duration::optional")]
     upstream_idle_timeout: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    upstream_age: Option<Duration>,
+    route_decisions: Option<usize>,
     resource_bytes: Option<u64>,
     plugin_bytes: Option<u64>,
 }
@@ -274,8 +278,11 @@ impl RawLimits {
             path_bytes: self.path_bytes.unwrap_or(defaults.path_bytes),
             streams: self.streams.unwrap_or(defaults.streams),
             connections: self.connections.unwrap_or(defaults.connections),
+            handshakes: self.handshakes.unwrap_or(defaults.handshakes),
             upstream_idle_connections: self.upstream_idle_connections.unwrap_or(defaults.upstream_idle_connections),
             upstream_idle_timeout: self.upstream_idle_timeout.unwrap_or(defaults.upstream_idle_timeout),
+            upstream_age: self.upstream_age.unwrap_or(defaults.upstream_age),
+            route_decisions: self.route_decisions.unwrap_or(defaults.route_decisions),
             resource_bytes: self.resource_bytes.unwrap_or(defaults.resource_bytes),
             plugin_bytes: self.plugin_bytes.unwrap_or(defaults.plugin_bytes),
         };
@@ -289,6 +296,8 @@ impl RawLimits {
         between("pathBytes", limits.path_bytes, 256, 64 << 10);
         between("streams", limits.streams as usize, 1, 10_000);
         between("connections", limits.connections, 1, 1 << 24);
+        between("handshakes", limits.handshakes, 1, 1 << 24);
+        between("routeDecisions", limits.route_decisions, 0, 1 << 20);
         limits
     }
 }

@@ -165,6 +165,9 @@ fn plugin(plugin: &Plugin, colours: Colours) -> String {
             text.push_str(&colours.verdict(false, &failed));
         }
     }
+    if plugin.known > 0 {
+        let _ = write!(text, "\n    route: {} more times known from before", plugin.known);
+    }
     if plugin.breakers_opened > 0 || plugin.unavailable > 0 {
         let _ = write!(
             text,

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::ConnectError;
+use crate::bootstrap::Limits;
 use crate::http::RequestBody;
 
 /// Requests that share one HTTP/2 connection at a time; most servers allow a hundred (RFC 9113 §6.5.2).
@@ -26,6 +27,7 @@ pub struct Pool {
 struct Inner {
     most_idle: usize,
     idle_timeout: Duration,
+    age: Duration,
     most_open: usize,
     open: Cell<usize>,
     http1: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
@@ -37,6 +39,7 @@ struct Inner {
 /// A connection that many requests share.
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
+    opened: Instant,
     use_: Rc<Use>,
 }
 
@@ -106,18 +109,40 @@ impl Drop for Place {
     }
 }
 
+/// An HTTP/1.1 connection to an endpoint.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    opened: Instant,
+}
+
+impl Http1 {
+    /// One that was opened just now.
+    pub(super) fn new(sender: http1::SendRequest<RequestBody>) -> Self {
+        Self { sender, opened: Instant::now() }
+    }
+}
+
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Http1,
     since: Instant,
 }
 
+impl Inner {
+    /// Whether a connection is neither idle for too long nor too old.
+    fn may_serve(&self, kept: &Idle, now: Instant) -> bool {
+        now.duration_since(kept.since) < self.idle_timeout && now.duration_since(kept.connection.opened) < self.age
+    }
+}
+
 impl Pool {
-    /// An empty pool.
+    /// An empty pool, with at most so many connections open.
     #[must_use]
-    pub fn new(most_idle: usize, idle_timeout: Duration, most_open: usize) -> Self {
+    pub fn new(limits: &Limits, most_open: usize) -> Self {
         let inner = Inner {
-            most_idle,
-            idle_timeout,
+            most_idle: limits.upstream_idle_connections,
+            idle_timeout: limits.upstream_idle_timeout,
+            age: limits.upstream_age,
             most_open,
             open: Cell::new(0),
             http1: RefCell::new(HashMap::new()),
@@ -144,12 +169,13 @@ impl Pool {
     }
 
     /// The connection that was idle for the shortest time, if it is still good.
-    pub(super) fn take_http1(&self, address: SocketAddr) -> Option<http1::SendRequest<RequestBody>> {
+    pub(super) fn take_http1(&self, address: SocketAddr) -> Option<Http1> {
         let mut connections = self.inner.http1.borrow_mut();
         let idle = connections.get_mut(&address)?;
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if sender.is_ready() && since.elapsed() < self.inner.idle_timeout {
-                return Some(sender);
+        let now = Instant::now();
+        while let Some(kept) = idle.pop() {
+            if kept.connection.sender.is_ready() && self.inner.may_serve(&kept, now) {
+                return Some(kept.connection);
             }
         }
         connections.remove(&address);
@@ -157,11 +183,11 @@ impl Pool {
     }
 
     /// Keeps a connection that has nothing more to do.
-    pub(super) fn put_http1(&self, address: SocketAddr, sender: http1::SendRequest<RequestBody>) {
+    pub(super) fn put_http1(&self, address: SocketAddr, connection: Http1) {
         let mut connections = self.inner.http1.borrow_mut();
         let idle = connections.entry(address).or_default();
         if idle.len() < self.inner.most_idle {
-            idle.push(Idle { sender, since: Instant::now() });
+            idle.push(Idle { connection, since: Instant::now() });
         }
     }
 
@@ -170,7 +196,9 @@ impl Pool {
         let mut connections = self.inner.http2.borrow_mut();
         let shared = connections.get_mut(&address)?;
         shared.retain(|shared| !shared.sender.is_closed());
-        let free = shared.iter().find(|shared| shared.use_.streams.get() < MOST_STREAMS)?;
+        let now = Instant::now();
+        let young = |shared: &&Shared| now.duration_since(shared.opened) < self.inner.age;
+        let free = shared.iter().filter(young).find(|shared| shared.use_.streams.get() < MOST_STREAMS)?;
         Some((free.sender.clone(), Stream::on(&free.use_)))
     }
 
@@ -178,7 +206,7 @@ impl Pool {
     pub(super) fn share_http2(&self, address: SocketAddr, sender: http2::SendRequest<RequestBody>) -> Stream {
         let use_ = Rc::new(Use { streams: Cell::new(0), since: Cell::new(Instant::now()) });
         let stream = Stream::on(&use_);
-        self.inner.http2.borrow_mut().entry(address).or_default().push(Shared { sender, use_ });
+        self.inner.http2.borrow_mut().entry(address).or_default().push(Shared { sender, opened: Instant::now(), use_ });
         stream
     }
 
@@ -189,15 +217,16 @@ impl Pool {
 
     /// Closes what has been idle for too long; called now and then.
     pub fn sweep(&self) {
-        let idle_timeout = self.inner.idle_timeout;
+        let now = Instant::now();
         self.inner.http1.borrow_mut().retain(|_, idle| {
-            idle.retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < idle_timeout);
+            idle.retain(|idle| !idle.connection.sender.is_closed() && self.inner.may_serve(idle, now));
             !idle.is_empty()
         });
         self.inner.http2.borrow_mut().retain(|_, shared| {
-            shared.retain(|Shared { sender, use_ }| {
-                let idle = use_.streams.get() == 0 && use_.since.get().elapsed() >= idle_timeout;
-                !sender.is_closed() && !idle
+            shared.retain(|Shared { sender, opened, use_ }| {
+                let idle = now.duration_since(use_.since.get()) >= self.inner.idle_timeout;
+                let over = idle || now.duration_since(*opened) >= self.inner.age;
+                !sender.is_closed() && (use_.streams.get() > 0 || !over)
             });
             !shared.is_empty()
         });

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 
 use super::copied::Copied;
-use super::pool::Stream;
+use super::pool::{Http1, Stream};
 use super::retry::{Failed, Next, Retries};
 use super::{Active, Cluster, ConnectError, Endpoint, Pool, connect};
 use crate::http::RequestBody;
@@ -86,18 +86,18 @@ pub struct UpstreamBody {
 struct Connection {
     pool: Pool,
     address: SocketAddr,
-    sender: http1::SendRequest<RequestBody>,
+    http1: Http1,
 }
 
 impl Connection {
     /// The connection's task may still have to see that the response is over.
     fn give_back(mut self) {
-        if self.sender.is_ready() {
-            self.pool.put_http1(self.address, self.sender);
-        } else if !self.sender.is_closed() {
+        if self.http1.sender.is_ready() {
+            self.pool.put_http1(self.address, self.http1);
+        } else if !self.http1.sender.is_closed() {
             tokio::task::spawn_local(async move {
-                if self.sender.ready().await.is_ok() {
-                    self.pool.put_http1(self.address, self.sender);
+                if self.http1.sender.ready().await.is_ok() {
+                    self.pool.put_http1(self.address, self.http1);
                 }
             });
         }
@@ -163,11 +163,11 @@ async fn try_http1(
     if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    while let Some(mut sender) = pool.take_http1(address) {
+    while let Some(mut http1) = pool.take_http1(address) {
         // Sent twice it does no harm.
         let again = if request.method().is_safe() { Copied::of(&request) } else { None };
-        match sender.try_send_request(request).await {
-            Ok(response) => return Ok(exchange_http1(pool, address, active, sender, response)),
+        match http1.sender.try_send_request(request).await {
+            Ok(response) => return Ok(exchange_http1(pool, address, active, http1, response)),
             Err(mut failed) => match (failed.take_message(), again) {
                 // The connection had been closed while it was idle: the next one.
                 (Some(unsent), _) => request = unsent,
@@ -184,12 +184,12 @@ async fn try_http1(
     }
     let connected = connect::http1(pool, address, cluster.connect_timeout).await;
     endpoint.note(&connected);
-    let mut sender = match connected {
-        Ok(sender) => sender,
+    let mut http1 = match connected {
+        Ok(sender) => Http1::new(sender),
         Err(source) => return Err(unconnected(address, source, request)),
     };
-    match sender.try_send_request(request).await {
-        Ok(response) => Ok(exchange_http1(pool, address, active, sender, response)),
+    match http1.sender.try_send_request(request).await {
+        Ok(response) => Ok(exchange_http1(pool, address, active, http1, response)),
         Err(mut failed) => {
             let request = failed.take_message().map(Box::new);
             Err(Failed { request, ..broken(address, failed.into_error()) })
@@ -201,10 +201,10 @@ fn exchange_http1(
     pool: &Pool,
     address: SocketAddr,
     active: Active,
-    sender: http1::SendRequest<RequestBody>,
+    http1: Http1,
     response: Response<Incoming>,
 ) -> Exchange {
-    let connection = Connection { pool: pool.clone(), address, sender };
+    let connection = Connection { pool: pool.clone(), address, http1 };
     let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
     let response = response.map(|body| {
         if switched {
@@ -342,6 +342,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::bootstrap::Limits;
     use crate::http::LocalExecutor;
     use crate::model::{self, Balance, Endpoints, Origin};
     use crate::object::ObjectKey;
@@ -397,7 +398,7 @@ mod tests {
         local.block_on(&runtime, async {
             let (open, go) = watch::channel(false);
             let (address, connections) = server(go).await;
-            let pool = Pool::new(8, Duration::from_secs(60), 100);
+            let pool = Pool::new(&Limits::default(), 100);
             let cluster = Rc::new(cluster(address));
             let requests: Vec<_> = (0..250)
                 .map(|_| {
@@ -425,7 +426,7 @@ mod tests {
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async {
             let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-            let pool = Pool::new(8, Duration::from_secs(60), 100);
+            let pool = Pool::new(&Limits::default(), 100);
             let cluster = Rc::new(cluster(nobody));
             let requests: Vec<_> = (0..20)
                 .map(|_| {

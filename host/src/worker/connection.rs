@@ -240,6 +240,25 @@ impl Drop for Counted {
     }
 }
 
+/// A place among the handshakes of a worker, for as long as one lasts.
+struct Handshaking<'w>(&'w Worker);
+
+impl<'w> Handshaking<'w> {
+    fn begin(worker: &'w Worker, most: usize) -> Option<Self> {
+        let now = worker.handshakes.get();
+        (now < most).then(|| {
+            worker.handshakes.set(now + 1);
+            Self(worker)
+        })
+    }
+}
+
+impl Drop for Handshaking<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.set(self.0.handshakes.get() - 1);
+    }
+}
+
 /// Serves a connection by a task of its own.
 pub(super) fn start(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
     let counted = Counted::new(worker);
@@ -257,8 +276,12 @@ async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: S
         let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
         return http(worker, socket, peer, limits, None, stream, matches!(http2, Ok(Ok(true)))).await;
     }
+    let Some(place) = Handshaking::begin(worker, limits.handshakes) else {
+        worker.tally().handshake(None, "too-many");
+        return tracing::warn!(client = %peer, "connection closed at once: limits.handshakes is used up");
+    };
     let handshake = timeout(limits.handshake_timeout, tls::accept(&target, stream)).await;
-    drop(target);
+    drop((target, place));
     match handshake {
         Ok(Ok((stream, handshake))) => {
             let result = if handshake.resumed { "resumed" } else { "ok" };

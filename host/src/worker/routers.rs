@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::decisions::Decisions;
 use crate::plugin::{Failure, Head, Router};
 use crate::tally::{Histogram, ROUTE_BOUNDS};
 
@@ -40,6 +41,7 @@ pub enum RouteError {
 
 pub(super) struct Routers {
     slots: Vec<Slot>,
+    most_decisions: usize,
     want_spare: Box<dyn Fn(usize)>,
 }
 
@@ -51,12 +53,15 @@ struct Slot {
     active: Option<Router>,
     spare: Option<Router>,
     breaker: Breaker,
+    /// Of this table.
+    decisions: Decisions,
 }
 
 /// What is counted of one plugin.
 #[derive(Clone, Debug)]
 struct PluginCounts {
     calls: Histogram,
+    known: u64,
     traps: u64,
     overruns: u64,
     unavailable: u64,
@@ -70,6 +75,8 @@ pub struct PluginReport {
     pub plugin: Arc<str>,
     /// `route` calls.
     pub calls: Histogram,
+    /// Requests whose route was known from one before.
+    pub known: u64,
     /// Calls that trapped.
     pub traps: u64,
     /// Calls that ran too long.
@@ -91,7 +98,7 @@ pub struct PluginReport {
 impl Default for PluginCounts {
     fn default() -> Self {
         let calls = Histogram::new(ROUTE_BOUNDS);
-        Self { calls, traps: 0, overruns: 0, unavailable: 0, last_failure: None }
+        Self { calls, known: 0, traps: 0, overruns: 0, unavailable: 0, last_failure: None }
     }
 }
 
@@ -116,8 +123,9 @@ struct Breaker {
 }
 
 impl Routers {
-    pub(super) fn new(want_spare: Box<dyn Fn(usize)>) -> Self {
-        Self { slots: Vec::new(), want_spare }
+    /// Each plugin's last `most_decisions` answers are kept.
+    pub(super) fn new(most_decisions: usize, want_spare: Box<dyn Fn(usize)>) -> Self {
+        Self { slots: Vec::new(), most_decisions, want_spare }
     }
 
     pub(super) fn replace(&mut self, loaded: Vec<Loaded>) {
@@ -131,7 +139,9 @@ impl Routers {
             let same = slot.plugin.as_ref() == Some(&name);
             let counts = if same { std::mem::take(&mut slot.counts) } else { PluginCounts::default() };
             let breaker = Breaker { opened: if same { slot.breaker.opened } else { 0 }, ..Breaker::default() };
-            *slot = Slot { plugin: Some(name), counts, table, active: Some(active), spare: Some(spare), breaker };
+            let decisions = Decisions::new(self.most_decisions);
+            let (active, spare) = (Some(active), Some(spare));
+            *slot = Slot { plugin: Some(name), counts, table, active, spare, breaker, decisions };
         }
     }
 
@@ -152,6 +162,7 @@ impl Routers {
             Some(PluginReport {
                 plugin: slot.plugin.clone()?,
                 calls: counts.calls,
+                known: counts.known,
                 traps: counts.traps,
                 overruns: counts.overruns,
                 unavailable: counts.unavailable,
@@ -170,6 +181,10 @@ impl Routers {
         let Some(slot) = self.slots.get_mut(plugin).filter(|slot| slot.table == table) else {
             return Err(RouteError::Unavailable("the plugin is not loaded"));
         };
+        if let Some(route) = slot.decisions.find(head) {
+            slot.counts.known += 1;
+            return Ok(route);
+        }
         if slot.breaker.is_open(Instant::now) {
             slot.counts.unavailable += 1;
             return Err(RouteError::Unavailable("the plugin failed too often and is not called for a while"));
@@ -182,7 +197,10 @@ impl Routers {
         let routed = router.route(head);
         slot.counts.calls.observe(started.elapsed());
         match routed {
-            Ok(route) => Ok(route),
+            Ok(route) => {
+                slot.decisions.keep(route);
+                Ok(route)
+            }
             Err(failure) => {
                 slot.active = slot.spare.take();
                 slot.counts.failed(&failure);

@@ -147,10 +147,18 @@ fn a_route_that_does_not_exist_is_no_route() {
 #[test]
 fn a_trap_on_every_tenth_request_costs_every_tenth() {
     let pair = Pair::with(&misbehaving("trap-on-tenth"));
-    let (exit, statuses) = pair.ask("/?[1-40]").arg("--rate").arg("100/s").statuses();
+    let (exit, statuses) = pair.ask("/[1-40]").arg("--rate").arg("100/s").statuses();
     let failed: Vec<_> = (1..).zip(&statuses).filter(|(_, status)| **status != 200).collect();
     // Whoever makes an instance has asked it once.
     assert_eq!((exit, failed), (0, vec![(9, &503), (18, &503), (27, &503), (36, &503)]));
+}
+
+/// `route` is pure: what was asked once need not be asked again.
+#[test]
+fn the_same_question_is_asked_once() {
+    let pair = Pair::with(&misbehaving("trap-on-tenth"));
+    let (exit, statuses) = pair.ask("/same?[1-40]").statuses();
+    assert_eq!((exit, statuses), (0, vec![200; 40]));
 }
 
 #[test]
