@@ -21,6 +21,7 @@ pub mod plugin;
 mod printable;
 pub mod snapshot;
 pub mod source;
+pub mod stream;
 pub mod tally;
 pub mod telemetry;
 pub mod tls;

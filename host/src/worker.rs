@@ -18,8 +18,9 @@ use std::sync::{Arc, mpsc as sync_mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::AbortHandle;
 
 pub use connection::{Connection, InFlight, Progress};
 pub use report::{Pulse, Report};
@@ -105,12 +106,12 @@ impl Handle {
     ) -> std::io::Result<Self> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!(%error, "a worker cannot start"),
             };
             let worker = Worker::new(index, limits, trust, share, Box::new(wanted));
-            LocalSet::new().block_on(&runtime, worker.run(inbox));
+            runtime.block_on(worker.run(inbox));
         })?;
         Ok(Self { commands, thread })
     }

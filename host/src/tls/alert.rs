@@ -1,7 +1,8 @@
 //! Alerts that rustls has no occasion to send: the handshake ends before there is a configuration to do it with.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 /// What a client is told whose handshake is refused before it begins (RFC 8446 §6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ impl Alert {
     }
 
     /// Sends the alert and closes in a way that does not take it back.
-    pub(super) async fn send(self, stream: &mut TcpStream) {
+    pub(super) async fn send(self, stream: &mut Stream) {
         // A plain record of type alert (21) for TLS 1.2, as before any keys are agreed: level fatal (2), description.
         let record = [21, 3, 3, 0, 2, 2, self.description()];
         if stream.write_all(&record).await.is_ok() && stream.shutdown().await.is_ok() {
@@ -32,7 +33,7 @@ impl Alert {
 
 /// Reads what the client still sends: bytes left unread would make the kernel answer with a reset, which overtakes
 /// what was written.
-pub(super) async fn drain(stream: &mut TcpStream) {
+pub(super) async fn drain(stream: &mut Stream) {
     let mut rest = [0; 1024];
     let mut left = 64 << 10;
     let reading = async {

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use rustls::HandshakeKind;
 use rustls::pki_types::CertificateDer;
 use rustls::server::Acceptor;
-use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::alert::{Alert, drain};
 use super::config::Verification;
 use crate::generation::Socket;
+use crate::stream::Stream;
 
 /// How long a verification of a client's chain holds on an open connection.
 const VERIFIED_FOR: Duration = Duration::from_secs(60);
@@ -142,7 +142,7 @@ impl Handshake {
 ///
 /// # Errors
 /// [`Refused`]; the client has been told by an alert.
-pub async fn accept(socket: &Socket, stream: TcpStream) -> Result<(TlsStream<TcpStream>, Handshake), Refused> {
+pub async fn accept(socket: &Socket, stream: Stream) -> Result<(TlsStream<Stream>, Handshake), Refused> {
     let mut acceptor = Box::pin(LazyConfigAcceptor::new(Acceptor::default(), stream));
     let mut start = match acceptor.as_mut().await {
         Ok(start) => start,

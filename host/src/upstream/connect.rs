@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::pool::Pool;
 use crate::http::LocalExecutor;
+use crate::stream::Stream;
 
 /// Window of one stream of an HTTP/2 connection to an endpoint, in bytes.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -33,14 +34,12 @@ pub enum ConnectError {
     Protocol(hyper::Error),
 }
 
-async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TokioIo<TcpStream>, ConnectError> {
+async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TokioIo<Stream>, ConnectError> {
     let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
         .await
         .map_err(|_| ConnectError::Timeout(timeout))?
         .map_err(ConnectError::Refused)?;
-    // Small writes are the head and the last piece of a body; neither should wait.
-    stream.set_nodelay(true).map_err(ConnectError::Refused)?;
-    Ok(TokioIo::new(stream))
+    Ok(TokioIo::new(Stream::new(stream).map_err(ConnectError::Refused)?))
 }
 
 /// A new HTTP/1.1 connection, driven by a task of this worker.

@@ -22,6 +22,7 @@ use super::guarded::Guarded;
 use super::joined::{Joined, Polled};
 use crate::bootstrap::Limits;
 use crate::http::{Hop, LocalExecutor, Tunnel, is_trusted, serve};
+use crate::stream::Stream;
 use crate::tls::{self, Handshake, Refused};
 
 /// How an HTTP/2 client in the clear begins (RFC 9113 §3.4).
@@ -267,10 +268,7 @@ pub(super) fn start(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, 
 
 async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
     let limits = worker.limits();
-    // Small writes are whole messages; none of them should wait for more.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
+    let Ok(stream) = Stream::new(stream) else { return };
     let Some(target) = worker.generation().sockets.get(&socket).cloned() else { return };
     if !target.secure {
         let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
@@ -308,7 +306,7 @@ async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: S
 }
 
 /// Whether the client begins with the HTTP/2 preface. No byte is taken from the stream.
-async fn is_http2(stream: &TcpStream) -> std::io::Result<bool> {
+async fn is_http2(stream: &Stream) -> std::io::Result<bool> {
     let mut start = [0; PREFACE.len()];
     loop {
         let seen = stream.peek(&mut start).await?;
