@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+/// Group and kind of the objects that the host itself reads; all others are the plugins' alone.
+pub const OWN_KINDS: [(&str, &str); 5] =
+    [("", "Secret"), ("", "ConfigMap"), ("", "Service"), ("", "Namespace"), ("discovery.k8s.io", "EndpointSlice")];
+
 /// What names an object. The core group is the empty string; a cluster-scoped object has no namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {
@@ -45,23 +49,39 @@ pub struct Object {
     pub version: String,
     /// Where it was read, for messages.
     pub place: Arc<str>,
-    /// The whole object, with what an API server would have filled in.
-    pub value: Arc<Value>,
-    /// `value` as bytes, which plugins are given.
+    /// The whole object as JSON, with what an API server would have filled in.
     pub json: Arc<[u8]>,
+    /// The same, taken apart; kept for [`OWN_KINDS`], as it takes many times the memory.
+    value: Option<Arc<Value>>,
+    created: Option<Arc<str>>,
 }
 
 impl Object {
+    /// An object of that key and version.
+    #[must_use]
+    pub fn new(key: ObjectKey, version: String, place: Arc<str>, value: Value) -> Self {
+        let json = value.to_string().into_bytes().into();
+        let created = value["metadata"]["creationTimestamp"].as_str().map(Arc::from);
+        let own = OWN_KINDS.contains(&(&key.group, &key.kind));
+        Self { key, version, place, json, value: own.then(|| Arc::new(value)), created }
+    }
+
+    /// The object taken apart; null for what is not of [`OWN_KINDS`].
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        self.value.as_deref().unwrap_or(&Value::Null)
+    }
+
     /// `metadata.creationTimestamp`, empty when there is none; the text order of RFC 3339 is the order in time.
     #[must_use]
     pub fn created(&self) -> &str {
-        self.value["metadata"]["creationTimestamp"].as_str().unwrap_or_default()
+        self.created.as_deref().unwrap_or_default()
     }
 
-    /// `metadata.labels.<name>`.
+    /// `metadata.labels.<name>` of one of [`OWN_KINDS`].
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.value["metadata"]["labels"][name].as_str()
+        self.value()["metadata"]["labels"][name].as_str()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Listener, Part, Socket};
 use crate::model::{self, Endpoints, FixedEndpoint, Locator, Origin, Protocol, Role, Source, TlsVersions, WhenDeleted};
-use crate::object::ObjectKey;
+use crate::object::{OWN_KINDS, ObjectKey};
 use crate::plugin::{Engine, Failure, ListenerState, Outcome, Router, SecretsPlugin, Status};
 use crate::snapshot::Snapshot;
 use crate::source::directory::Directory;
@@ -656,12 +656,10 @@ fn carry_over(
 
 /// Objects that nobody reads are most often a slip in `apiVersion` or `kind`.
 fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
-    const HOST: [(&str, &str); 5] =
-        [("", "Secret"), ("", "ConfigMap"), ("", "Service"), ("", "Namespace"), ("discovery.k8s.io", "EndpointSlice")];
     let read = || dialects.iter().filter_map(|dialect| dialect.code.plugin.as_ref()).flat_map(|plugin| &plugin.reads);
     let is_read = |key: &ObjectKey| {
         let same = |(group, kind): (&str, &str)| key.group == group && key.kind == kind;
-        HOST.into_iter().any(same) || read().any(|(group, kind, _)| same((group, kind)))
+        OWN_KINDS.into_iter().any(same) || read().any(|(group, kind, _)| same((group, kind)))
     };
     snapshot
         .objects

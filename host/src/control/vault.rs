@@ -323,9 +323,9 @@ fn content(locator: &Locator, snapshot: &Snapshot, allowed: &[PathBuf]) -> Optio
             hash.update(key.to_string());
             hash.update(&*object.place);
             for part in ["data", "stringData", "binaryData", "type"] {
-                hash.update(object.value[part].to_string());
+                hash.update(object.value()[part].to_string());
             }
-            hash.update(object.value["metadata"]["annotations"].to_string());
+            hash.update(object.value()["metadata"]["annotations"].to_string());
             let bytes = Bytes::Secret(secret_bytes(object));
             let files = vec![(String::new(), PathBuf::from(&*object.place))];
             Some(Content { subject: key.clone(), digest: hash.finalize().into(), bytes, files })
@@ -345,7 +345,7 @@ fn secret_bytes(object: &Object) -> Result<SecretBytes, Problem> {
     let subject = || object.key.clone();
     let mut data = Vec::new();
     for (part, encoded) in [("data", object.key.kind == "Secret"), ("stringData", false), ("binaryData", true)] {
-        let Some(fields) = object.value[part].as_object() else { continue };
+        let Some(fields) = object.value()[part].as_object() else { continue };
         for (name, value) in fields {
             let field = format!("{part}.{name}");
             let wrong = |message: &str| {
@@ -366,12 +366,12 @@ fn secret_bytes(object: &Object) -> Result<SecretBytes, Problem> {
             data.push((name.clone(), bytes));
         }
     }
-    let annotations = object.value["metadata"]["annotations"].as_object().into_iter().flatten();
+    let annotations = object.value()["metadata"]["annotations"].as_object().into_iter().flatten();
     Ok(SecretBytes {
         kind: object.key.kind.clone(),
         namespace: object.key.namespace.clone(),
         name: object.key.name.clone(),
-        type_name: object.value["type"].as_str().unwrap_or_default().to_owned(),
+        type_name: object.value()["type"].as_str().unwrap_or_default().to_owned(),
         annotations: annotations.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect(),
         data,
     })

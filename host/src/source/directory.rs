@@ -12,10 +12,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::parse;
+use super::parse::{self, Written};
 use crate::bootstrap::Gateway;
 use crate::finding::{Finding, Severity, Subject};
 use crate::object::{Object, ObjectKey};
@@ -156,7 +156,11 @@ impl Directory {
         let kept = if entry.objects.is_empty() { "" } else { "; what it last said stays in force" };
         match crate::file::read(path, self.most_bytes) {
             Ok(bytes) => match parse::parse(path, &bytes) {
-                Ok(objects) => *entry = File { objects, finding: None },
+                Ok(written) => {
+                    let place: Arc<str> = path.display().to_string().into();
+                    let object = |written| counted(&mut self.generations, written, &place);
+                    *entry = File { objects: written.into_iter().map(object).collect(), finding: None };
+                }
                 Err(error) => {
                     let message = format!("{}{kept}", error.message);
                     entry.finding = Some(
@@ -172,7 +176,7 @@ impl Directory {
         }
     }
 
-    /// What an API server would add: counted generations, namespaces and the class.
+    /// What an API server would add: namespaces and the class.
     fn snapshot(&mut self) -> Snapshot {
         let mut snapshot = Snapshot { objects: BTreeMap::new(), findings: self.root_findings.clone() };
         for state in self.files.values() {
@@ -184,8 +188,7 @@ impl Directory {
                     snapshot.findings.push(finding.remedy("keep one of the two"));
                     continue;
                 }
-                let counted = count_generation(&mut self.generations, object);
-                snapshot.objects.insert(counted.key.clone(), counted);
+                snapshot.objects.insert(object.key.clone(), object.clone());
             }
         }
         self.generations.retain(|key, _| snapshot.objects.contains_key(key));
@@ -256,25 +259,28 @@ fn file(path: &Path, at: Option<(usize, usize)>) -> Subject {
     Subject::File { path: path.display().to_string(), at }
 }
 
-/// `metadata.generation` grows with every change of what is not metadata or status.
-fn count_generation(generations: &mut HashMap<ObjectKey, ([u8; 32], i64)>, object: &Object) -> Object {
+/// An object with its generation: that grows with every change of what is not metadata or status.
+fn counted(
+    generations: &mut HashMap<ObjectKey, ([u8; 32], i64)>,
+    Written { key, version, mut value }: Written,
+    place: &Arc<str>,
+) -> Object {
     let mut hash = Sha256::new();
-    for (field, value) in object.value.as_object().into_iter().flatten() {
+    for (field, value) in value.as_object().into_iter().flatten() {
         if field != "metadata" && field != "status" {
             hash.update(field);
             hash.update(value.to_string());
         }
     }
     let digest: [u8; 32] = hash.finalize().into();
-    let written = object.value["metadata"]["generation"].as_i64().unwrap_or(1);
-    let (last, generation) = generations.entry(object.key.clone()).or_insert((digest, written));
+    let written = value["metadata"]["generation"].as_i64().unwrap_or(1);
+    let (last, generation) = generations.entry(key.clone()).or_insert((digest, written));
     if *last != digest {
         *last = digest;
         *generation = written.max(generation.saturating_add(1));
     }
-    let mut value = Value::clone(&object.value);
     value["metadata"]["generation"] = json!(*generation);
-    parse::with_json(object.key.clone(), object.version.clone(), Arc::clone(&object.place), value)
+    Object::new(key, version, Arc::clone(place), value)
 }
 
 fn add_namespaces(snapshot: &mut Snapshot) {
@@ -290,13 +296,13 @@ fn add_namespaces(snapshot: &mut Snapshot) {
         let key = ObjectKey::core("Namespace", "", &name);
         let (mut value, place) = match snapshot.objects.get(&key) {
             Some(object) if object.label(NAME) == Some(&name) => continue,
-            Some(object) => (Value::clone(&object.value), Arc::clone(&object.place)),
+            Some(object) => (object.value().clone(), Arc::clone(&object.place)),
             None => {
                 (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}), Arc::from("(implied)"))
             }
         };
         value["metadata"]["labels"][NAME] = json!(name);
-        snapshot.objects.insert(key.clone(), parse::with_json(key, "v1".to_owned(), place, value));
+        snapshot.objects.insert(key.clone(), Object::new(key, "v1".to_owned(), place, value));
     }
 }
 
@@ -317,7 +323,7 @@ fn add_class(snapshot: &mut Snapshot, gateway: &Gateway) {
         "metadata": {"name": gateway.class_name, "generation": 1},
         "spec": {"controllerName": gateway.controller_name},
     });
-    let object = parse::with_json(key.clone(), "v1".to_owned(), Arc::from("(implied)"), value);
+    let object = Object::new(key.clone(), "v1".to_owned(), Arc::from("(implied)"), value);
     snapshot.objects.insert(key, object);
 }
 
@@ -334,7 +340,7 @@ mod tests {
     }
 
     fn port(snapshot: &Snapshot, name: &str) -> Option<i64> {
-        snapshot.objects.get(&ObjectKey::core("Service", "default", name))?.value["spec"]["port"].as_i64()
+        snapshot.objects.get(&ObjectKey::core("Service", "default", name))?.value()["spec"]["port"].as_i64()
     }
 
     #[test]
@@ -430,7 +436,7 @@ mod tests {
         std::fs::write(&path, service("a", 1)).unwrap();
         let mut source = source(root.path());
         let generation = |snapshot: &Snapshot| {
-            snapshot.objects[&ObjectKey::core("Service", "default", "a")].value["metadata"]["generation"].as_i64()
+            snapshot.objects[&ObjectKey::core("Service", "default", "a")].value()["metadata"]["generation"].as_i64()
         };
         let snapshot = source.read();
         assert_eq!(generation(&snapshot), Some(1));

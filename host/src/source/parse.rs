@@ -1,12 +1,19 @@
 //! One file's bytes as objects: JSON or YAML, one document or several, plain or in a `List`.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::object::{Object, ObjectKey};
+use crate::object::ObjectKey;
+
+/// An object as a file has it.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) key: ObjectKey,
+    pub(super) version: String,
+    pub(super) value: Value,
+}
 
 /// Why a file gives no objects.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,14 +39,13 @@ const CLUSTER_SCOPED: [&str; 10] = [
 ];
 
 /// Reads all objects of a file; one that is wrong refuses the whole file, so that nothing is half in force.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Object>, ParseError> {
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Written>, ParseError> {
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let documents = if is_json { json(bytes)? } else { yaml(bytes)? };
-    let place: Arc<str> = path.display().to_string().into();
     let mut objects = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         let which = if index == 0 { String::new() } else { format!("document {}: ", index + 1) };
-        flatten(document, &which, &place, &mut objects)?;
+        flatten(document, &which, &mut objects)?;
     }
     Ok(objects)
 }
@@ -68,7 +74,7 @@ fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn flatten(value: Value, which: &str, place: &Arc<str>, objects: &mut Vec<Object>) -> Result<(), ParseError> {
+fn flatten(value: Value, which: &str, objects: &mut Vec<Written>) -> Result<(), ParseError> {
     let wrong = |message: String| ParseError { at: None, message: format!("{which}{message}") };
     let Value::Object(mut map) = value else {
         return Err(wrong("it is not an object with apiVersion, kind and metadata".to_owned()));
@@ -76,11 +82,11 @@ fn flatten(value: Value, which: &str, place: &Arc<str>, objects: &mut Vec<Object
     let is_list = map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
     if is_list && let Some(Value::Array(items)) = map.remove("items") {
         for (index, item) in items.into_iter().enumerate() {
-            flatten(item, &format!("{which}items[{index}]: "), place, objects)?;
+            flatten(item, &format!("{which}items[{index}]: "), objects)?;
         }
         return Ok(());
     }
-    objects.push(object(Value::Object(map), place).map_err(wrong)?);
+    objects.push(object(Value::Object(map)).map_err(wrong)?);
     Ok(())
 }
 
@@ -102,7 +108,7 @@ struct Names {
     namespace: Option<String>,
 }
 
-fn object(mut value: Value, place: &Arc<str>) -> Result<Object, String> {
+fn object(mut value: Value) -> Result<Written, String> {
     check_shape(&value["metadata"])?;
     let head = Head::deserialize(&value).map_err(|e| format!("apiVersion, kind or metadata: {e}"))?;
     for (field, text) in
@@ -127,7 +133,8 @@ fn object(mut value: Value, place: &Arc<str>) -> Result<Object, String> {
         }
     }
     let key = ObjectKey { group: group.to_owned(), kind: head.kind, namespace, name: head.metadata.name };
-    Ok(with_json(key, version.to_owned(), Arc::clone(place), value))
+    let version = version.to_owned();
+    Ok(Written { key, version, value })
 }
 
 /// What everything downstream relies on: metadata is a map, and labels and annotations are maps of texts.
@@ -144,12 +151,6 @@ fn check_shape(metadata: &Value) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// An object whose bytes are made from its value.
-pub(super) fn with_json(key: ObjectKey, version: String, place: Arc<str>, value: Value) -> Object {
-    let json = value.to_string().into_bytes().into();
-    Object { key, version, place, value: Arc::new(value), json }
 }
 
 #[cfg(test)]
