@@ -26,12 +26,15 @@ pub use pipeline::{Build, Pipeline};
 use crate::bootstrap::Bootstrap;
 use crate::explain::{Answer, Question, View, explain};
 use crate::generation::Generation;
+use crate::source::hints::Hints;
 use crate::worker::{Command, Handle, Publication, SpareWanted};
 use journal::Journal;
 use sockets::Sockets;
 
-/// How often files are looked at.
+/// How often files are looked at without a hint.
 const LOOK: Duration = Duration::from_millis(200);
+/// Where there are so many files that looking takes long, it takes at most one part in so many of the time.
+const LOOK_SHARE: u32 = 20;
 /// How long a burst of changes may last before what is there is taken.
 const SETTLE: Duration = Duration::from_millis(20);
 /// How often a socket that could not be bound is tried again.
@@ -48,6 +51,8 @@ pub enum Event {
     Spare(SpareWanted),
     /// Somebody wonders about a request, until then.
     Explain(Box<Question>, Instant, mpsc::Sender<Result<Answer, String>>),
+    /// A file may have changed.
+    Touched,
     /// The bootstrap file is to be read again.
     Reload,
     /// A name was looked up.
@@ -59,7 +64,7 @@ pub enum Event {
 /// Runs the gateway until it is told to stop.
 pub fn run(mut control: Control, events: &mpsc::Receiver<Event>) {
     control.update();
-    let mut next_look = Instant::now() + LOOK;
+    let (mut soonest, mut next_look) = (Instant::now(), Instant::now() + LOOK);
     loop {
         control.board.beat();
         let due = control.wake.map_or(next_look, |wake| next_look.min(wake));
@@ -70,6 +75,7 @@ pub fn run(mut control: Control, events: &mpsc::Receiver<Event>) {
             Ok(Event::Explain(_, until, _)) if until <= Instant::now() => {}
             Ok(Event::Explain(question, _, answer)) => drop(answer.send(control.explain(&question))),
             Ok(Event::Reload) => control.reload(),
+            Ok(Event::Touched) => next_look = soonest,
             Ok(Event::Resolved(answer)) => {
                 if control.pipeline.resolved(answer) {
                     control.update();
@@ -79,9 +85,10 @@ pub fn run(mut control: Control, events: &mpsc::Receiver<Event>) {
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
         // Events alone do not put it off: a plugin that keeps failing sends them without end.
-        if due <= Instant::now() {
-            control.look();
-            next_look = Instant::now() + LOOK;
+        if due.min(next_look) <= Instant::now() {
+            let took = control.look();
+            // Hints without end take half of the time at most.
+            (soonest, next_look) = (Instant::now() + took, Instant::now() + LOOK.max(took * LOOK_SHARE));
         }
     }
     control.stop();
@@ -110,6 +117,8 @@ pub struct Control {
     /// The table that workers have loaded, for each plugin.
     published: Vec<u64>,
     journal: Journal,
+    /// None where the kernel gives none.
+    hints: Option<Hints>,
     number: u64,
     wake: Option<Instant>,
     /// Addresses that could not be bound, and when they are tried again.
@@ -138,6 +147,8 @@ impl Control {
         let instances = 2 * workers.len();
         let commands = workers.iter().map(Handle::commands).collect();
         let board = Arc::new(Board::new(bootstrap.clone(), commands, sender.clone()));
+        let touched = sender.clone();
+        let hints = Hints::start(move || drop(touched.send(Event::Touched)));
         let resolver = dns::Resolver::start(move |answer| drop(sender.send(Event::Resolved(answer))))?;
         Ok(Self {
             board,
@@ -146,6 +157,7 @@ impl Control {
             workers,
             published: Vec::new(),
             journal: Journal::default(),
+            hints: hints.inspect_err(|error| tracing::warn!(%error, "changes of files are noticed late")).ok(),
             number: 0,
             wake: None,
             unbound: BTreeSet::new(),
@@ -175,19 +187,33 @@ impl Control {
         Ok(Answer { generation: Some(published.generation.number), ..answer })
     }
 
-    fn look(&mut self) {
+    /// Does what is due; how long looking at files took.
+    fn look(&mut self) -> Duration {
         let now = Instant::now();
         for (_, wanted) in self.spares_owed.extract_if(.., |(when, _)| *when <= now).collect::<Vec<_>>() {
             self.make_spare(wanted);
         }
         let due = self.wake.is_some_and(|wake| wake <= now);
-        if self.pipeline.has_changed() {
+        // What happens from now on is another hint.
+        self.hints.iter().for_each(Hints::take);
+        let began = Instant::now();
+        let changed = self.pipeline.has_changed();
+        let took = began.elapsed();
+        self.watch();
+        if changed {
             std::thread::sleep(SETTLE);
             self.update();
         } else if due || (self.bind_again <= now && self.sockets.has_become_free(&self.unbound)) {
             self.update();
         } else if self.bind_again <= now {
             self.bind_again = now + BIND_AGAIN;
+        }
+        took
+    }
+
+    fn watch(&mut self) {
+        if let Some(hints) = &mut self.hints {
+            hints.watch(&self.pipeline.directories());
         }
     }
 
@@ -199,6 +225,7 @@ impl Control {
         if updated.is_err() {
             tracing::error!("building a generation failed by a defect of the gateway; what was in force stays");
         }
+        self.watch();
     }
 
     /// Builds a generation of the newest good parts and publishes it.

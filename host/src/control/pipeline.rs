@@ -1,8 +1,9 @@
 //! From what is there to what is served: source, plugins and secrets in, a generation's parts and findings out. `run`
 //! publishes what comes out, `check` only reads it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::endpoints::EndpointIndex;
 use super::lint;
 use super::plugins::{Code, Dialect, refresh_secrets, secrets_card};
 use super::vault::{Material, Resolved, Vault};
-use crate::bootstrap::Bootstrap;
+use crate::bootstrap::{Bootstrap, PluginCode};
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Listener, Part, Socket};
 use crate::model::{self, Endpoints, FixedEndpoint, Locator, Origin, Protocol, Role, Source, TlsVersions, WhenDeleted};
@@ -126,11 +127,24 @@ impl Pipeline {
 
     /// Whether a file, of objects or of a plugin, is another than the one that was last read.
     #[must_use]
-    pub fn has_changed(&self) -> bool {
+    pub fn has_changed(&mut self) -> bool {
         self.source.has_changed()
             || self.dialects.iter().any(|dialect| dialect.code.has_changed())
             || self.secrets.iter().any(Code::has_changed)
             || self.vault.has_changed(&self.bootstrap.tls.files)
+    }
+
+    /// The directories of all files that it depends on, as far as they were seen by the last look.
+    #[must_use]
+    pub fn directories(&self) -> BTreeSet<PathBuf> {
+        let codes = self.dialects.iter().map(|dialect| &dialect.code.config);
+        let plugins =
+            codes.chain(self.secrets.iter().map(|code| &code.config)).filter_map(|config| match &config.code {
+                PluginCode::File(path) => Some(path.as_path()),
+                PluginCode::Builtin(_) => None,
+            });
+        let files = plugins.chain(self.vault.files()).filter_map(Path::parent).map(Path::to_owned);
+        files.chain(self.source.directories().iter().cloned()).collect()
     }
 
     /// Takes what a look-up gave; whether anything changed by it.

@@ -192,6 +192,16 @@ impl Vault {
         })
     }
 
+    /// The files that sources name.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        let locators = self.entries.keys().flat_map(|(_, locators)| locators);
+        let files = locators.filter_map(|locator| match locator {
+            Locator::Files(files) => Some(files),
+            Locator::Object(_) | Locator::SystemRoots => None,
+        });
+        files.flatten().map(|(_, path)| Path::new(path))
+    }
+
     /// What a source came to, with findings about its object.
     pub(super) fn resolve(
         &mut self,

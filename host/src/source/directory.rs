@@ -69,6 +69,7 @@ pub struct Directory {
     seen: Listing,
     files: BTreeMap<PathBuf, File>,
     root_findings: Vec<Finding>,
+    directories: BTreeSet<PathBuf>,
     generations: HashMap<ObjectKey, ([u8; 32], i64)>,
 }
 
@@ -89,6 +90,7 @@ impl Directory {
             seen: Listing::new(),
             files: BTreeMap::new(),
             root_findings: Vec::new(),
+            directories: BTreeSet::new(),
             generations: HashMap::new(),
         }
     }
@@ -104,9 +106,16 @@ impl Directory {
 
     /// Whether anything differs from what was last read.
     #[must_use]
-    pub fn has_changed(&self) -> bool {
+    pub fn has_changed(&mut self) -> bool {
         let listed = self.list();
+        self.directories = listed.directories;
         listed.files != self.seen || listed.findings != self.root_findings
+    }
+
+    /// The directories that were last looked into, and those of single files.
+    #[must_use]
+    pub fn directories(&self) -> &BTreeSet<PathBuf> {
+        &self.directories
     }
 
     /// Reads what has changed and gives all objects as they are now.
@@ -138,7 +147,10 @@ impl Directory {
         for root in &self.roots {
             match std::fs::metadata(root) {
                 Ok(metadata) if metadata.is_dir() => listed.directory(root, &metadata, &mut Vec::new()),
-                Ok(metadata) => drop(listed.files.insert(root.clone(), Stamp::from(&metadata))),
+                Ok(metadata) => {
+                    listed.files.insert(root.clone(), Stamp::from(&metadata));
+                    listed.directories.extend(root.parent().map(Path::to_owned));
+                }
                 Err(error) => listed.fail(root, &format!("cannot read it: {error}")),
             }
         }
@@ -202,6 +214,7 @@ impl Directory {
 #[derive(Default)]
 struct Listed {
     files: Listing,
+    directories: BTreeSet<PathBuf>,
     findings: Vec<Finding>,
     failed: Vec<PathBuf>,
 }
@@ -227,6 +240,7 @@ impl Listed {
             Err(error) => return self.fail(directory, &format!("cannot read it: {error}")),
         };
         above.push(identity);
+        self.directories.insert(directory.to_owned());
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,
