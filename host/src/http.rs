@@ -14,7 +14,7 @@ mod upgrade;
 pub use apply::{location, rewritten};
 pub(crate) use apply::{sent_host, sent_path};
 pub use body::RequestBody;
-pub(crate) use forwarded::{Hop, clean, is_trusted};
+pub(crate) use forwarded::{Hop, clean};
 pub use head::{Head, HeadError, normalise_host};
 pub(crate) use inputs::{gather, too_long};
 pub use respond::Reason;

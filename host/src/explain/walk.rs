@@ -16,9 +16,7 @@ use super::{
 use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Generation, Listener, Part, Socket};
-use crate::http::{
-    Head, Hop, Misdirection, Reason, choose, clean, gather, is_trusted, location, sent_host, sent_path, too_long,
-};
+use crate::http::{Head, Hop, Misdirection, Reason, choose, clean, gather, location, sent_host, sent_path, too_long};
 use crate::model::{Action, Destination, Forward, Origin, Route};
 use crate::object::ObjectKey;
 use crate::plugin::{self, Failure, Router};
@@ -276,9 +274,9 @@ impl Walk<'_> {
             None => return Err(Stop::refused(Reason::PluginFailed, "the plugin has no translation")),
         };
         let peer = self.asked.client;
-        let hop = Hop { peer, secure: self.asked.secure, trusted: is_trusted(&self.view.bootstrap.trust, peer) };
-        clean(&mut parts.headers, hop, "explain");
-        let gathered = gather(&listener.inputs, &parts, head, hop);
+        let hop = Hop::new(peer, self.asked.secure, &self.view.bootstrap.trust);
+        clean(&mut parts.headers, &hop, &HeaderValue::from_static("explain"));
+        let gathered = gather(&listener.inputs, &parts, head, &hop);
         let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
         if let Some(long) = too_long(&inputs) {
             return Err(Stop::refused(

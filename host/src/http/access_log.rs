@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 use tokio::time::Instant;
 
 use super::body::BodyWatch;
+use super::head::Head;
 use super::respond::Reason;
 use crate::tally::Ended;
 use crate::worker::{InFlight, Worker};
@@ -20,11 +21,10 @@ pub(super) struct Entry {
     pub(super) started: Instant,
     pub(super) method: Method,
     pub(super) version: Version,
-    pub(super) authority: String,
-    pub(super) path: String,
+    pub(super) target: Target,
     pub(super) client: IpAddr,
     pub(super) sni: Option<Rc<str>>,
-    pub(super) request_id: String,
+    pub(super) request_id: HeaderValue,
     pub(super) listener: Option<Arc<str>>,
     pub(super) route: Option<Arc<crate::model::Route>>,
     pub(super) cluster: Option<Arc<str>>,
@@ -41,6 +41,30 @@ pub(super) struct Entry {
     pub(super) waited: Duration,
     /// Spent on the heads of request and answer, without waiting for an endpoint.
     pub(super) own: Duration,
+}
+
+/// What was asked for, without the query, which may hold what no log should.
+pub(super) enum Target {
+    /// As sent.
+    Path(String),
+    /// As understood.
+    Head(Rc<Head>),
+}
+
+impl Target {
+    fn authority(&self) -> &str {
+        match self {
+            Self::Path(_) => "",
+            Self::Head(head) => &head.authority,
+        }
+    }
+
+    fn path(&self) -> &str {
+        match self {
+            Self::Path(path) => path,
+            Self::Head(head) => &head.path,
+        }
+    }
 }
 
 /// How a response ended.
@@ -106,8 +130,8 @@ impl Drop for Entry {
         tracing::info!(
             target: "access",
             method = self.method.as_str(),
-            authority = self.authority.as_str(),
-            path = self.path.as_str(),
+            authority = self.target.authority(),
+            path = self.target.path(),
             protocol = protocol(self.version),
             status = self.status,
             reason,
@@ -118,7 +142,7 @@ impl Drop for Entry {
             endpoint = self.endpoint.map(|endpoint| endpoint.to_string()),
             sni = self.sni.as_deref(),
             client = self.client.to_string(),
-            request_id = self.request_id.as_str(),
+            request_id = self.request_id.to_str().unwrap_or_default(),
             duration_ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX),
             bytes_received = self.body.bytes(),
             bytes_sent = self.sent.get(),

@@ -60,26 +60,23 @@ impl BodyWatch {
     }
 }
 
-/// Between two pieces; the timer exists only while the body is waited for.
-struct Patience {
-    most: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-}
+/// How long a body is waited for; the timer exists only once it was.
+#[derive(Default)]
+struct Patience(Option<Pin<Box<Sleep>>>);
 
 impl Patience {
-    fn new(most: Duration) -> Self {
-        Self { most, timer: None }
-    }
-
-    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
-        let most = self.most;
-        self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(most))).as_mut().poll(context).is_ready()
-    }
-
-    fn renew(&mut self) {
-        if let Some(timer) = &mut self.timer {
-            timer.as_mut().reset(Instant::now() + self.most);
+    /// Whether nothing moved for too long, in either direction. The timer is not set anew with every piece: when it
+    /// rings, what came meanwhile counts.
+    fn is_over(&mut self, most: Duration, progress: &Progress, context: &mut Context<'_>) -> bool {
+        let timer = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(most)));
+        while timer.as_mut().poll(context).is_ready() {
+            let until = progress.last() + most;
+            if until <= timer.deadline() {
+                return true;
+            }
+            timer.as_mut().reset(until);
         }
+        false
     }
 }
 
@@ -104,18 +101,12 @@ impl RequestBody {
         Self { inner: None }
     }
 
-    pub(super) fn new(
-        body: Incoming,
-        most: Option<u64>,
-        stall: Duration,
-        trusted: bool,
-        progress: Rc<Progress>,
-    ) -> (Self, BodyWatch) {
+    pub(super) fn new(body: Incoming, most: Option<u64>, trusted: bool, progress: Rc<Progress>) -> (Self, BodyWatch) {
         let watch = BodyWatch::default();
         if body.is_end_stream() {
             return (Self::empty(), watch);
         }
-        let inner = Streamed { body, watch: watch.clone(), most, patience: Patience::new(stall), trusted, progress };
+        let inner = Streamed { body, watch: watch.clone(), most, patience: Patience::default(), trusted, progress };
         (Self { inner: Some(inner) }, watch)
     }
 }
@@ -126,17 +117,17 @@ impl Body for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(this) = &mut self.get_mut().inner else { return Poll::Ready(None) };
+        let stall = this.progress.patience();
         let fail = |watch: &BodyWatch, limit: BodyLimit| {
             watch.0.limit.set(Some(limit));
             Poll::Ready(Some(Err(limit.into())))
         };
         match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Pending if this.patience.is_over(context) => {
-                fail(&this.watch, BodyLimit::Stalled(this.patience.most))
+            Poll::Pending if this.patience.is_over(stall, &this.progress, context) => {
+                fail(&this.watch, BodyLimit::Stalled(stall))
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
-                this.patience.renew();
                 this.progress.moved();
                 let frame = match frame.into_trailers() {
                     Ok(mut trailers) => {
@@ -181,7 +172,7 @@ pub struct ResponseBody {
 
 enum Kind {
     Whole(Option<Bytes>),
-    Streamed { body: UpstreamBody, patience: Patience, deadline: Option<Pin<Box<Sleep>>> },
+    Streamed { body: UpstreamBody, stall: Duration, patience: Patience, deadline: Option<Pin<Box<Sleep>>> },
 }
 
 impl ResponseBody {
@@ -193,7 +184,7 @@ impl ResponseBody {
     /// An endpoint's.
     pub(super) fn streamed(body: UpstreamBody, stall: Duration, deadline: Option<Instant>, entry: Entry) -> Self {
         let deadline = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        Self::new(Kind::Streamed { body, patience: Patience::new(stall), deadline }, entry)
+        Self::new(Kind::Streamed { body, stall, patience: Patience::default(), deadline }, entry)
     }
 
     /// A body that is over before it began is never asked for a piece.
@@ -220,7 +211,7 @@ impl Body for ResponseBody {
         let this = self.get_mut();
         let polled = match &mut this.kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Streamed { body, patience, deadline } => {
+            Kind::Streamed { body, stall, patience, deadline } => {
                 let late = |limit: BodyLimit| Poll::Ready(Some(Err(BodyError::from(limit))));
                 match Pin::new(body).poll_frame(context) {
                     Poll::Pending
@@ -228,12 +219,16 @@ impl Body for ResponseBody {
                     {
                         late(BodyLimit::Overdue)
                     }
-                    Poll::Pending if patience.is_over(context) => late(BodyLimit::Stalled(patience.most)),
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(frame) => {
-                        patience.renew();
-                        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+                    Poll::Pending
+                        if this
+                            .entry
+                            .as_ref()
+                            .is_some_and(|entry| patience.is_over(*stall, &entry.in_flight.progress, context)) =>
+                    {
+                        late(BodyLimit::Stalled(*stall))
                     }
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from))),
                 }
             }
         };

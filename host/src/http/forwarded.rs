@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 
 use super::inputs::header_value;
@@ -41,24 +42,35 @@ const GATEWAY_SAYS: [&str; 6] = [
     "client-cert*",
 ];
 
-/// The connection that a request came on.
-#[derive(Clone, Copy, Debug)]
+/// The connection that its requests came on.
+#[derive(Clone, Debug)]
 pub(crate) struct Hop {
-    /// The other end of the connection.
-    pub(crate) peer: IpAddr,
+    /// The address of its other end.
+    pub(crate) peer: HeaderValue,
     /// Whether it speaks TLS.
     pub(crate) secure: bool,
-    /// Whether it is a proxy whose word counts.
+    /// Whether the other end is a proxy whose word counts.
     pub(crate) trusted: bool,
 }
 
+impl Hop {
+    pub(crate) fn new(peer: IpAddr, secure: bool, trust: &Trust) -> Self {
+        let trusted = trust.proxies.iter().any(|network| network.contains(&peer));
+        let text = HeaderValue::try_from(peer.to_string());
+        Self { peer: text.unwrap_or_else(|_| HeaderValue::from_static("")), secure, trusted }
+    }
+}
+
 /// What the peer may not say goes before anybody reads it: router and endpoint see the same headers (decision 13).
-pub(crate) fn clean(headers: &mut HeaderMap, hop: Hop, request_id: &str) {
-    // The gateway answers `100-continue` itself, as soon as it reads the body.
-    headers.remove(EXPECT);
-    remove_hop_by_hop(headers, true);
-    remove_claims(headers, hop.trusted);
-    add_claims(headers, hop.peer, hop.secure, request_id);
+pub(crate) fn clean(headers: &mut HeaderMap, hop: &Hop, request_id: &HeaderValue) {
+    // Of the ordinary request's headers none needs looking up.
+    if headers.keys().any(|name| is_hop_by_hop(name.as_str()) || is_claim(name.as_str(), hop.trusted)) {
+        // The gateway answers `100-continue` itself, as soon as it reads the body.
+        headers.remove(EXPECT);
+        remove_hop_by_hop(headers, true);
+        remove_claims(headers, hop.trusted);
+    }
+    add_claims(headers, hop, request_id);
     join_cookies(headers);
 }
 
@@ -71,8 +83,27 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a header concerns only the connection that it came on, or the one hop that its message makes.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+    )
+}
+
 /// Removes what concerns only the connection that a message came on (RFC 9110 §7.6.1), named or nominated.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, keep_trailers: bool) {
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+        return;
+    }
     let nominated: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -127,35 +158,29 @@ fn is_claim(name: &str, trusted: bool) -> bool {
     GATEWAY_SAYS.iter().any(|claim| same(claim)) || (!trusted && PROXY_SAYS.iter().any(|claim| same(claim)))
 }
 
-/// Whether the peer is a proxy whose word counts.
-pub(crate) fn is_trusted(trust: &Trust, peer: IpAddr) -> bool {
-    trust.proxies.iter().any(|network| network.contains(&peer))
-}
-
 /// Says where the request comes from; what a trusted proxy said stays in front.
-pub(super) fn add_claims(headers: &mut HeaderMap, peer: IpAddr, secure: bool, request_id: &str) {
-    let peer = peer.to_string();
+pub(super) fn add_claims(headers: &mut HeaderMap, hop: &Hop, request_id: &HeaderValue) {
     let mut hops = Vec::new();
     for line in headers.get_all(FORWARDED_FOR) {
         hops.extend_from_slice(line.as_bytes());
         hops.push(b',');
     }
-    hops.extend_from_slice(peer.as_bytes());
-    if let Ok(value) = HeaderValue::from_bytes(&hops) {
-        headers.insert(FORWARDED_FOR, value);
-    }
-    if !headers.contains_key(FORWARDED_PROTO) {
-        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(if secure { "https" } else { "http" }));
-    }
-    if !headers.contains_key(REQUEST_ID)
-        && let Ok(value) = HeaderValue::from_str(request_id)
-    {
-        headers.insert(REQUEST_ID, value);
+    let hops = if hops.is_empty() {
+        hop.peer.clone()
+    } else {
+        hops.extend_from_slice(hop.peer.as_bytes());
+        HeaderValue::from_bytes(&hops).unwrap_or_else(|_| hop.peer.clone())
+    };
+    headers.insert(FORWARDED_FOR, hops);
+    let scheme = HeaderValue::from_static(if hop.secure { "https" } else { "http" });
+    headers.entry(FORWARDED_PROTO).or_insert(scheme);
+    if !headers.contains_key(REQUEST_ID) {
+        headers.insert(REQUEST_ID, request_id.clone());
     }
 }
 
 /// A name for a request that no other has (a random UUID, RFC 9562 §5.4).
-pub(super) fn new_request_id() -> String {
+pub(super) fn new_request_id() -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let random = (fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
     let mut id = String::with_capacity(36);
@@ -166,7 +191,7 @@ pub(super) fn new_request_id() -> String {
         id.push(char::from(DIGITS[usize::from(byte >> 4)]));
         id.push(char::from(DIGITS[usize::from(byte & 0xf)]));
     }
-    id
+    HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cfg(test)]
@@ -179,6 +204,10 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         headers
+    }
+
+    fn hop() -> Hop {
+        Hop::new([10, 0, 0, 1].into(), true, &Trust::default())
     }
 
     #[test]
@@ -197,8 +226,11 @@ mod tests {
         let mut trusted = headers(&lines);
         remove_claims(&mut trusted, true);
         assert!(trusted.contains_key("x-forwarded-for") && !trusted.contains_key("x-forwarded-client-cert"));
-        add_claims(&mut trusted, [10, 0, 0, 1].into(), true, "id");
+        add_claims(&mut trusted, &hop(), &HeaderValue::from_static("id"));
         assert_eq!(trusted["x-forwarded-for"], "1.2.3.4,10.0.0.1");
+        trusted.append("x-forwarded-for", HeaderValue::from_static("10.0.0.2"));
+        add_claims(&mut trusted, &hop(), &HeaderValue::from_static("id"));
+        assert_eq!(trusted["x-forwarded-for"], "1.2.3.4,10.0.0.1,10.0.0.2,10.0.0.1");
     }
 
     #[test]
@@ -206,7 +238,7 @@ mod tests {
         let mut headers =
             headers(&[("connection", "x-forwarded-for, close, te"), ("te", "trailers"), ("upgrade", "h2c")]);
         remove_hop_by_hop(&mut headers, false);
-        add_claims(&mut headers, [10, 0, 0, 1].into(), false, "id");
+        add_claims(&mut headers, &hop(), &HeaderValue::from_static("id"));
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
         assert!(!headers.contains_key("connection") && !headers.contains_key("upgrade") && !headers.contains_key("te"));
     }
@@ -214,6 +246,7 @@ mod tests {
     #[test]
     fn request_ids_are_uuids_of_version_4() {
         let id = new_request_id();
+        let id = id.to_str().unwrap();
         assert_eq!((id.len(), &id[14..15]), (36, "4"));
         assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
         assert_ne!(id, new_request_id());

@@ -127,6 +127,11 @@ impl Head {
         Ok(Self { authority, host, path, query })
     }
 
+    /// Whether the normal form of a target is the target itself.
+    pub(super) fn is_as_sent(&self, sent: &PathAndQuery) -> bool {
+        sent.path() == self.path && sent.query() == self.query.as_deref()
+    }
+
     /// Path and query as they are forwarded.
     #[must_use]
     pub fn path_and_query(path: &str, query: Option<&str>) -> Option<PathAndQuery> {

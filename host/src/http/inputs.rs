@@ -14,13 +14,18 @@ use crate::model::Input;
 const MOST_INPUT: usize = 8 << 10;
 
 /// The inputs, in the listener's order; absent and empty differ.
-pub(crate) fn gather<'r>(inputs: &[Input], parts: &'r Parts, head: &'r Head, hop: Hop) -> Vec<Option<Cow<'r, [u8]>>> {
+pub(crate) fn gather<'r>(
+    inputs: &[Input],
+    parts: &'r Parts,
+    head: &'r Head,
+    hop: &'r Hop,
+) -> Vec<Option<Cow<'r, [u8]>>> {
     let value = |input: &Input| match input {
         Input::Method => Some(Cow::Borrowed(parts.method.as_str().as_bytes())),
         Input::Scheme => Some(Cow::Borrowed(scheme(&parts.headers, hop.secure))),
         Input::Authority => Some(Cow::Borrowed(head.authority.as_bytes())),
         Input::Query => head.query.as_ref().map(|query| Cow::Borrowed(query.as_bytes())),
-        Input::SourceIp => Some(Cow::Owned(hop.peer.to_string().into_bytes())),
+        Input::SourceIp => Some(Cow::Borrowed(hop.peer.as_bytes())),
         Input::Header(name) => header_value(&parts.headers, name),
     };
     inputs.iter().map(value).collect()

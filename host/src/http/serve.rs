@@ -13,7 +13,7 @@ use hyper::body::{Body, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Instant, timeout_at};
 
-use super::access_log::{End, Entry};
+use super::access_log::{End, Entry, Target};
 use super::apply::{Facts, location, sent_host, sent_path};
 use super::body::{BodyLimit, BodyWatch, RequestBody, ResponseBody};
 use super::forwarded::clean;
@@ -102,16 +102,16 @@ pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Re
 
 fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
     let trusted = connection.hop().trusted;
-    let given = parts.headers.get(forwarded::REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|_| trusted);
+    let given = parts.headers.get(forwarded::REQUEST_ID).filter(|id| trusted && id.to_str().is_ok());
+    let started = Instant::now();
     Entry {
-        started: Instant::now(),
+        started,
         method: parts.method.clone(),
         version: parts.version,
-        authority: String::new(),
-        path: parts.uri.path().to_owned(),
+        target: Target::Path(String::new()),
         client: connection.peer.ip(),
         sni: connection.sni(),
-        request_id: given.map_or_else(forwarded::new_request_id, str::to_owned),
+        request_id: given.map_or_else(forwarded::new_request_id, HeaderValue::clone),
         listener: None,
         route: None,
         cluster: None,
@@ -122,7 +122,7 @@ fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
         body: BodyWatch::default(),
         sent: Cell::new(0),
         end: End::ClientGone,
-        in_flight: connection.begin(),
+        in_flight: connection.begin(started),
         worker: Rc::clone(&connection.worker),
         waited: Duration::ZERO,
         own: Duration::ZERO,
@@ -137,22 +137,23 @@ async fn exchange(
     grpc: bool,
 ) -> Result<Answer, Refusal> {
     let limits = &connection.limits;
-    let head = Head::new(&parts, limits).map_err(|error| Refusal::because(error.reason(), error.to_string()))?;
-    entry.authority.clone_from(&head.authority);
-    // Without the query, which may hold what no log should.
-    entry.path.clone_from(&head.path);
+    let head = Head::new(&parts, limits).map(Rc::new).map_err(|error| {
+        entry.target = Target::Path(parts.uri.path().to_owned());
+        Refusal::because(error.reason(), error.to_string())
+    })?;
+    entry.target = Target::Head(Rc::clone(&head));
     let upgrade = upgrade::wanted(&parts.headers, parts.version).filter(|_| body.is_end_stream());
     // hyper's own handle on the connection's upgrade goes nowhere.
     parts.extensions.clear();
     clean(&mut parts.headers, connection.hop(), &entry.request_id);
     let (route, target) = decide(connection, &parts, &head, entry)?;
-    let facts_id = entry.request_id.clone();
+    let request_id = entry.request_id.clone();
     let sni = connection.sni();
     let method = parts.method.clone();
     let facts = Facts {
         client: connection.peer.ip(),
         sni: sni.as_deref(),
-        request_id: &facts_id,
+        request_id: request_id.to_str().unwrap_or_default(),
         method: method.as_str(),
         head: &head,
     };
@@ -311,10 +312,9 @@ async fn send(
     }
     prepare(&way, facts, &mut parts)?;
     let client = parts.version;
-    let stall = forward.idle_timeout.unwrap_or(limits.body_timeout);
     let progress = Rc::clone(&entry.in_flight.progress);
-    let (body, watch) =
-        RequestBody::new(body, route.max_request_body, stall, connection.hop().trusted, Rc::clone(&progress));
+    progress.be_patient(forward.idle_timeout.unwrap_or(limits.body_timeout));
+    let (body, watch) = RequestBody::new(body, route.max_request_body, connection.hop().trusted, Rc::clone(&progress));
     entry.body = watch.clone();
     let request = Request::from_parts(parts, body);
     let deadline = forward.timeout.map(|timeout| entry.started + timeout);
@@ -336,13 +336,17 @@ async fn send(
             }
         }
     };
-    entry.waited = asked.elapsed();
-    progress.moved();
+    let answered = Instant::now();
+    entry.waited = answered.duration_since(asked);
+    progress.moved_at(answered);
     let exchange = sent.map_err(|error| {
         entry.endpoint = error.endpoint();
         refusal(&error, &watch)
     })?;
     entry.endpoint = Some(exchange.endpoint);
+    // A stream in both directions may be silent for as long as its answer may.
+    let stall = forward.idle_timeout.unwrap_or(limits.response_timeout);
+    progress.be_patient(stall);
     let mut response = exchange.response;
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = response.headers().get(UPGRADE).cloned();
@@ -361,16 +365,19 @@ async fn send(
         let upstream = hyper::upgrade::on(&mut response);
         let (head, place) = response.into_parts();
         let response = upgrade::accepted(head.headers, protocol);
-        let idle = forward.idle_timeout.unwrap_or(limits.response_timeout);
-        return Ok(Answer::Upgraded { response, upstream, place, idle });
+        return Ok(Answer::Upgraded { response, upstream, place, idle: stall });
     }
-    Ok(Answer::Upstream { response, stall: forward.idle_timeout.unwrap_or(limits.response_timeout), deadline })
+    Ok(Answer::Upstream { response, stall, deadline })
 }
 
 /// The head as the endpoint shall see it.
 fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Refusal> {
     let target = &way.forward.targets[way.index];
-    let path = sent_path(way.forward, facts.head).map_err(|(reason, why)| Refusal::because(reason, why))?;
+    let as_sent = parts.uri.path_and_query().filter(|sent| way.forward.path.is_none() && facts.head.is_as_sent(sent));
+    let path = match as_sent {
+        Some(sent) => sent.clone(),
+        None => sent_path(way.forward, facts.head).map_err(|(reason, why)| Refusal::because(reason, why))?,
+    };
     parts.uri = Uri::from(path);
     let headers = &mut parts.headers;
     if way.cluster.protocol == UpstreamProtocol::Http1 {
@@ -379,12 +386,14 @@ fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Re
     }
     facts.change(headers, &way.route.headers.request);
     facts.change(headers, &target.headers.request);
-    let host = match sent_host(way.forward, target) {
-        Some(host) => host.clone(),
-        None => HeaderValue::try_from(&facts.head.authority)
-            .map_err(|e| Refusal::because(Reason::BadRequest, e.to_string()))?,
-    };
-    headers.insert(HOST, host);
+    match sent_host(way.forward, target) {
+        Some(host) => drop(headers.insert(HOST, host.clone())),
+        None if headers.get(HOST).is_some_and(|sent| sent == facts.head.authority.as_str()) => {}
+        None => {
+            let host = HeaderValue::try_from(&facts.head.authority);
+            headers.insert(HOST, host.map_err(|e| Refusal::because(Reason::BadRequest, e.to_string()))?);
+        }
+    }
     if let Some(protocol) = &way.upgrade {
         upgrade::ask(headers, protocol.clone());
     }

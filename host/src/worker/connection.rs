@@ -21,7 +21,7 @@ use super::Worker;
 use super::guarded::Guarded;
 use super::joined::{Joined, Polled};
 use crate::bootstrap::Limits;
-use crate::http::{Hop, LocalExecutor, Tunnel, is_trusted, serve};
+use crate::http::{Hop, LocalExecutor, Tunnel, serve};
 use crate::stream::Stream;
 use crate::tls::{self, Handshake, Refused};
 
@@ -57,7 +57,7 @@ pub struct Connection {
     pub handshake: Option<Handshake>,
     /// Limits as they were when it came.
     pub limits: Arc<Limits>,
-    trusted: bool,
+    hop: Hop,
     activity: Rc<Activity>,
     closing: Cell<bool>,
     close: Notify,
@@ -80,19 +80,36 @@ pub(super) struct Activity {
 #[derive(Debug)]
 pub struct Progress {
     last: Cell<Instant>,
+    patience: Cell<Duration>,
     deadline: Cell<Option<Instant>>,
 }
 
 impl Progress {
     /// Something happened.
     pub fn moved(&self) {
-        self.last.set(Instant::now());
+        self.moved_at(Instant::now());
+    }
+
+    /// Something happened, just now.
+    pub fn moved_at(&self, now: Instant) {
+        self.last.set(now);
     }
 
     /// When something last happened.
     #[must_use]
     pub fn last(&self) -> Instant {
         self.last.get()
+    }
+
+    /// How long the request's body is waited for.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience.get()
+    }
+
+    /// The request's body is waited for so long from now on.
+    pub fn be_patient(&self, most: Duration) {
+        self.patience.set(most);
     }
 
     /// The whole exchange must be over by then.
@@ -134,10 +151,10 @@ impl Activity {
         self.written.set(Instant::now());
     }
 
-    fn begin(self: &Rc<Self>) -> InFlight {
+    fn begin(self: &Rc<Self>, now: Instant) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
         self.served.set(true);
-        let progress = Rc::new(Progress { last: Cell::new(Instant::now()), deadline: Cell::new(None) });
+        let progress = Rc::new(Progress { last: Cell::new(now), patience: Cell::default(), deadline: Cell::new(None) });
         let mut requests = self.requests.borrow_mut();
         if requests.len() > 2 * self.in_flight.get() {
             requests.retain(|request| request.strong_count() > 0);
@@ -183,10 +200,10 @@ impl Drop for InFlight {
 }
 
 impl Connection {
-    /// Counts a request for as long as the guard lives.
+    /// Counts a request, which came now, for as long as the guard lives.
     #[must_use]
-    pub fn begin(&self) -> InFlight {
-        self.activity.begin()
+    pub fn begin(&self, now: Instant) -> InFlight {
+        self.activity.begin(now)
     }
 
     /// Whether the client speaks TLS.
@@ -203,8 +220,8 @@ impl Connection {
 
     /// What its requests came on.
     #[must_use]
-    pub(crate) fn hop(&self) -> Hop {
-        Hop { peer: self.peer.ip(), secure: self.is_secure(), trusted: self.trusted }
+    pub(crate) fn hop(&self) -> &Hop {
+        &self.hop
     }
 
     /// The connection becomes something else once its answer is written.
@@ -332,14 +349,14 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
 ) {
     let activity = Activity::new();
     let guarded = Guarded::new(stream, Rc::clone(&activity), limits.response_timeout);
-    let trusted = is_trusted(&worker.trust(), peer.ip());
+    let hop = Hop::new(peer.ip(), handshake.is_some(), &worker.trust());
     let connection = Rc::new(Connection {
         worker: Rc::clone(worker),
         socket,
         peer,
         handshake,
         limits,
-        trusted,
+        hop,
         activity,
         closing: Cell::new(false),
         close: Notify::new(),
