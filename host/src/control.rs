@@ -26,6 +26,7 @@ pub use pipeline::{Build, Pipeline};
 use crate::bootstrap::Bootstrap;
 use crate::explain::{Answer, Question, View, explain};
 use crate::generation::Generation;
+use crate::memory;
 use crate::source::hints::Hints;
 use crate::worker::{Command, Handle, Publication, SpareWanted};
 use journal::Journal;
@@ -35,8 +36,11 @@ use sockets::Sockets;
 const LOOK: Duration = Duration::from_millis(200);
 /// Where there are so many files that looking takes long, it takes at most one part in so many of the time.
 const LOOK_SHARE: u32 = 20;
-/// How long a burst of changes may last before what is there is taken.
-const SETTLE: Duration = Duration::from_millis(20);
+/// A burst of changes is over after so long without one, and what is there is taken; one by one it would be served in
+/// states that nobody meant.
+const SETTLE: Duration = Duration::from_millis(5);
+/// How long a burst may last before what is there is taken all the same.
+const SETTLE_MOST: Duration = Duration::from_millis(50);
 /// How often a socket that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_millis(500);
 /// How long after a replacement could not be made it is tried again.
@@ -195,13 +199,13 @@ impl Control {
         }
         let due = self.wake.is_some_and(|wake| wake <= now);
         // What happens from now on is another hint.
-        self.hints.iter().for_each(Hints::take);
+        self.hints.as_ref().map(Hints::take);
         let began = Instant::now();
         let changed = self.pipeline.has_changed();
         let took = began.elapsed();
         self.watch();
         if changed {
-            std::thread::sleep(SETTLE);
+            self.settle();
             self.update();
         } else if due || (self.bind_again <= now && self.sockets.has_become_free(&self.unbound)) {
             self.update();
@@ -209,6 +213,20 @@ impl Control {
             self.bind_again = now + BIND_AGAIN;
         }
         took
+    }
+
+    /// Waits for the end of a burst of changes.
+    fn settle(&self) {
+        let began = Instant::now();
+        while began.elapsed() < SETTLE_MOST {
+            std::thread::sleep(SETTLE);
+            match &self.hints {
+                Some(hints) if !hints.take() => break,
+                // Nobody tells: four times as long is a guess.
+                None if began.elapsed() > SETTLE * 4 => break,
+                _ => {}
+            }
+        }
     }
 
     fn watch(&mut self) {
@@ -302,6 +320,8 @@ impl Control {
             plugins: self.pipeline.plugin_cards(),
         };
         self.board.pin(published, self.pipeline.bootstrap().clone());
+        // What was replaced is free now.
+        memory::give_back();
     }
 
     fn make_spare(&mut self, wanted: SpareWanted) {

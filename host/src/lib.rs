@@ -15,6 +15,7 @@ pub mod finding;
 pub mod generation;
 pub mod host_pattern;
 pub mod http;
+mod memory;
 pub mod model;
 pub mod object;
 pub mod plugin;

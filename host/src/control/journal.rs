@@ -11,7 +11,7 @@ use crate::plugin::Status;
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     findings: BTreeSet<Finding>,
-    statuses: Vec<Vec<(String, String)>>,
+    statuses: Vec<BTreeSet<(String, String)>>,
 }
 
 impl Journal {
@@ -33,14 +33,14 @@ impl Journal {
 
     pub(super) fn statuses(&mut self, plugin: usize, statuses: &[Status]) {
         if self.statuses.len() <= plugin {
-            self.statuses.resize_with(plugin + 1, Vec::new);
+            self.statuses.resize_with(plugin + 1, BTreeSet::new);
         }
-        let now: Vec<(String, String)> = statuses
+        let now: BTreeSet<(String, String)> = statuses
             .iter()
             .map(|status| (status.object.to_string(), conditions(&status.status).join(" ")))
             .filter(|(_, conditions)| !conditions.is_empty())
             .collect();
-        for (object, conditions) in now.iter().filter(|entry| !self.statuses[plugin].contains(entry)) {
+        for (object, conditions) in now.difference(&self.statuses[plugin]) {
             tracing::info!(object = object.as_str(), "{conditions}");
         }
         self.statuses[plugin] = now;

@@ -20,6 +20,29 @@ const KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Length of the digest that each file begins with.
 const DIGEST: usize = 32;
 
+/// What this process compiled, as bytes: an engine that has compiled keeps the compiler's memory, which is many times the
+/// code's.
+pub(super) struct Compiled(Vec<u8>);
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compiled").field("bytes", &self.0.len()).finish()
+    }
+}
+
+impl Compiled {
+    /// Compiles a component for an engine, by one of its kind that ends with this.
+    pub(super) fn new(engine: &wasmtime::Engine, component: &[u8]) -> wasmtime::Result<Self> {
+        wasmtime::Engine::new(engine.config())?.precompile_component(component).map(Self)
+    }
+
+    /// The component.
+    pub(super) fn load(&self, engine: &wasmtime::Engine) -> wasmtime::Result<Component> {
+        // SAFETY: the bytes are what the compiler of this process has just made; nobody else had them.
+        unsafe { Component::deserialize(engine, &self.0) }
+    }
+}
+
 /// The directory, when there is one that can be trusted.
 #[derive(Clone, Debug)]
 pub(super) struct Cache(Option<PathBuf>);
@@ -51,11 +74,11 @@ impl Cache {
     }
 
     /// Keeps the compiled form of `wasm`; that it cannot be kept costs nothing but time.
-    pub(super) fn store(&self, engine: &wasmtime::Engine, wasm: &[u8], component: &Component) {
+    pub(super) fn store(&self, engine: &wasmtime::Engine, wasm: &[u8], compiled: &Compiled) {
         let Some(path) = self.path(engine, wasm) else { return };
-        let Ok(code) = component.serialize() else { return };
-        let mut bytes = Sha256::digest(&code).to_vec();
-        bytes.extend_from_slice(&code);
+        let Compiled(code) = compiled;
+        let mut bytes = Sha256::digest(code).to_vec();
+        bytes.extend_from_slice(code);
         let aside = path.with_extension(std::process::id().to_string());
         if fs::write(&aside, &bytes).and_then(|()| fs::rename(&aside, &path)).is_err() {
             let _ = fs::remove_file(&aside);
@@ -112,8 +135,9 @@ mod tests {
         let engine = wasmtime::Engine::default();
         let wasm = b"\0asm\x0d\0\x01\0";
         assert!(cache.load(&engine, wasm).is_none());
-        let component = Component::from_binary(&engine, wasm).unwrap();
-        cache.store(&engine, wasm, &component);
+        let compiled = Compiled::new(&engine, wasm).unwrap();
+        assert!(compiled.load(&engine).is_ok());
+        cache.store(&engine, wasm, &compiled);
         assert!(cache.load(&engine, wasm).is_some());
         let path = cache.path(&engine, wasm).unwrap();
         let mut bytes = fs::read(&path).unwrap();

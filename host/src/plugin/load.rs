@@ -9,6 +9,7 @@ use wasmparser::{Parser, Payload};
 use wasmtime::component::Component;
 
 use super::builtin;
+use super::cache::Compiled;
 use super::engine::Engine;
 use crate::bootstrap::{Plugin, PluginCode};
 
@@ -139,14 +140,15 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8], exports: &[&'static str]) -
         check(engine, &component, exports)?;
         return Ok(component);
     }
-    let component = compile_within(COMPILATION, engine, bytes)?;
+    let compiled = compile_within(COMPILATION, engine, bytes)?;
+    let component = compiled.load(&engine.inner).map_err(|e| LoadError::NotCompilable(format!("{e:#}")))?;
     check(engine, &component, exports)?;
     Ok(component)
 }
 
 /// Compiles on threads of its own, which a function that takes the compiler minutes can keep; what comes of that still
 /// goes into the cache.
-fn compile_within(most: Duration, engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+fn compile_within(most: Duration, engine: &Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
     let compiler = rayon::ThreadPoolBuilder::new()
         .num_threads(COMPILERS)
         .thread_name(|index| format!("compiler-{index}"))
@@ -157,11 +159,11 @@ fn compile_within(most: Duration, engine: &Engine, bytes: &[u8]) -> Result<Compo
     let (done, compiled) = mpsc::sync_channel(1);
     let (engine, wasm) = (engine.clone(), bytes.to_vec());
     compiler.spawn(move || {
-        let component = compile_now(&engine, &wasm);
-        if let Ok(component) = &component {
-            engine.cache.store(&engine.inner, &wasm, component);
+        let compiled = compile_now(&engine, &wasm);
+        if let Ok(compiled) = &compiled {
+            engine.cache.store(&engine.inner, &wasm, compiled);
         }
-        let _ = done.send(component);
+        let _ = done.send(compiled);
     });
     compiled.recv_timeout(most).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(LoadError::SlowToCompile(most)),
@@ -183,19 +185,19 @@ fn check_functions(wasm: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn compile_now(engine: &Engine, bytes: &[u8]) -> Result<Component, LoadError> {
+fn compile_now(engine: &Engine, bytes: &[u8]) -> Result<Compiled, LoadError> {
     const MODULE: &[u8] = b"\0asm\x01\0\0\0";
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
     check_functions(bytes)?;
-    let component = if bytes.starts_with(COMPONENT) {
-        Component::from_binary(&engine.inner, bytes)
+    let compiled = if bytes.starts_with(COMPONENT) {
+        Compiled::new(&engine.inner, bytes)
     } else if bytes.starts_with(MODULE) {
         let encoded = encode(bytes)?;
-        Component::from_binary(&engine.inner, &encoded)
+        Compiled::new(&engine.inner, &encoded)
     } else {
         return Err(LoadError::NotWasm);
     };
-    component.map_err(|e| match format!("{e:#}") {
+    compiled.map_err(|e| match format!("{e:#}") {
         // wasmtime has no other word for it.
         text if text.contains("component model async") => LoadError::Asynchronous,
         text => LoadError::NotCompilable(text),

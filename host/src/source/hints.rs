@@ -63,9 +63,9 @@ impl Hints {
         Ok(Self { kernel, watched: BTreeMap::new(), state })
     }
 
-    /// Whoever looks says so first: what changes from now on is another hint.
-    pub fn take(&self) {
-        self.state.given.store(false, Ordering::Release);
+    /// Whoever looks says so first: what changes from now on is another hint. Whether there was one.
+    pub fn take(&self) -> bool {
+        self.state.given.swap(false, Ordering::AcqRel)
     }
 
     /// Watches these directories and no others. One that was replaced under its name is watched anew.
