@@ -21,6 +21,7 @@ mod commands;
 mod endurance;
 mod explain;
 mod limits;
+mod protocols;
 mod reload;
 mod requests;
 mod retries;

@@ -67,6 +67,7 @@ struct Progress {
 
 #[derive(Debug, Default)]
 struct State {
+    connections: u64,
     received: u64,
     released: bool,
     failures: HashMap<String, u64>,
@@ -101,6 +102,7 @@ impl Backend {
         let backend = Self { address, progress: Arc::clone(&progress) };
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
+                progress.state.lock().expect("nobody panics with it").connections += 1;
                 let (instance, progress) = (Arc::clone(&instance), Arc::clone(&progress));
                 // An error here is the peer's business: the test sees it on its side.
                 std::thread::spawn(move || drop(serve(&connection, &instance, &progress)));
@@ -113,6 +115,12 @@ impl Backend {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.progress.state.lock().expect("nobody panics with it").received
+    }
+
+    /// How many connections there were.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.progress.state.lock().expect("nobody panics with it").connections
     }
 
     /// Lets the rest of `/held` go.

@@ -12,12 +12,14 @@ mod certificates;
 mod curl;
 mod gateway;
 mod guard;
+pub mod http2;
 mod log;
 mod objects;
 mod ports;
 mod program;
 mod s_client;
 mod site;
+pub mod tls;
 
 pub use backends::{Backend, httpbin};
 pub use certificates::{Certificates, Pair, Set};

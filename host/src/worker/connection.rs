@@ -39,6 +39,8 @@ const MOST_PENDING_RESETS: usize = 20;
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// How long a connection that was told to end may write nothing before it is cut, when nothing is in flight.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a drain waits for one more request on an HTTP/1.1 connection: it may be on its way already.
+const ONE_MORE: Duration = Duration::from_secs(1);
 /// How often a connection with requests in flight is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How much later than its own time a request is ended from outside, which it can do better itself.
@@ -434,8 +436,7 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
             () = connection.close.notified() => {}
             _ = draining.wait_for(|draining| *draining) => {
                 connection.closing.set(true);
-                // A client that was let in is served once, unless it takes too long to ask.
-                if !connection.activity.served.get() && first_request(connection, http2, served.as_mut()).await? {
+                if last_request(connection, http2, served.as_mut()).await? {
                     return Ok(());
                 }
             }
@@ -458,21 +459,32 @@ async fn drive<C: Future<Output = hyper::Result<()>>>(
     }
 }
 
-/// Waits for a connection's first request; true when the connection ended meanwhile.
-async fn first_request<C: Future<Output = hyper::Result<()>>>(
+/// Serves what a client asks before it can know of the drain: its first request, and over HTTP/1.1, which has no other
+/// word for it, one more request than the last whose answer did not say `connection: close` (RFC 9112 §9.6). True when the
+/// connection ended meanwhile.
+async fn last_request<C: Future<Output = hyper::Result<()>>>(
     connection: &Connection,
     http2: bool,
     mut served: Pin<&mut C>,
 ) -> hyper::Result<bool> {
     const OFTEN: Duration = Duration::from_millis(10);
-    while !connection.activity.served.get() {
-        let deadline = connection.activity.deadline(&connection.limits, http2);
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            break;
+    let (activity, limits) = (&connection.activity, &connection.limits);
+    let since = Instant::now();
+    loop {
+        let now = Instant::now();
+        let asking = !activity.served.get() || activity.head_since.get().is_some();
+        let over = if activity.served.get() && http2 {
+            true
+        } else if asking {
+            activity.deadline(limits, http2).is_some_and(|deadline| now >= deadline)
+        } else {
+            activity.in_flight.get() == 0 && now >= activity.idle_since.get().max(since) + ONE_MORE
+        };
+        if over || activity.is_overdue(limits) {
+            return Ok(false);
         }
         if let Ok(ended) = timeout(OFTEN, served.as_mut()).await {
             return ended.map(|()| true);
         }
     }
-    Ok(false)
 }
