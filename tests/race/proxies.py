@@ -46,12 +46,14 @@ class Proxy:
         self.command = self.configure()
         self.process = None
 
-    def start(self, cpu="0"):
+    cpu = "0"
+
+    def start(self):
         """Starts it, and returns the seconds until it answered."""
         began = time.monotonic()
         with (self.directory / "log").open("w") as log:
             self.process = subprocess.Popen(
-                ["taskset", "-c", cpu, *self.command], cwd=self.directory, env=self.environment, stdout=log, stderr=log)
+                ["taskset", "-c", self.cpu, *self.command], cwd=self.directory, env=self.environment, stdout=log, stderr=log)
         context = ssl.create_default_context(cafile=self.chain)
         while True:
             try:
@@ -165,35 +167,30 @@ backend all
 class Sekisho(Proxy):
     """The gateway, with `routes` further rules."""
 
-    def __init__(self, name, binary, directory, kind, backend, log, routes=0):
+    def __init__(self, name, binary, directory, kind, backend, log, routes=0, cpu="0"):
         # `BINARY?key=value&…`: with these limits.
         binary, _, limits = binary.partition("?")
         self.binary, self.routes = str(pathlib.Path(binary).resolve()), routes
         self.limits = {key: json.loads(value) for key, value in (limit.split("=") for limit in limits.split("&") if limit)}
         super().__init__(name, directory, kind, backend, log)
+        self.cpu = cpu
 
     def configure(self):
         self.environment["SEKISHO_LOG"] = "info" if self.log else "info,access=off"
         self.environment["XDG_CACHE_HOME"] = str(self.directory / "cache")
         (self.directory / "cache").mkdir(mode=0o700)
         (self.directory / "resources").mkdir()
-        encode = lambda file: base64.b64encode(file.read_bytes()).decode()
         objects = [
-            {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-             "metadata": {"name": "bench", "namespace": "istio-system"},
-             "data": {"tls.crt": encode(self.chain), "tls.key": encode(self.key)}},
+            secret("bench", self.chain, self.key),
             {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "bench"},
              "spec": {"selector": {"istio": "ingressgateway"}, "servers": [{
                  "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
                  "tls": {"mode": "SIMPLE", "credentialName": "bench"}, "hosts": ["*"]}]}},
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bench"},
              "spec": {"ports": [{"name": "http", "port": 80, "targetPort": self.backend}]}},
-            {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-             "metadata": {"name": "bench", "labels": {"kubernetes.io/service-name": "bench"}}, "addressType": "IPv4",
-             "ports": [{"name": "http", "port": self.backend, "protocol": "TCP"}],
-             "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]},
-            self.virtual_service("bench", HOST, ["/"]),
-            *(self.virtual_service(f"more-{at}", f"more-{at}.example.com", [f"/path/{rule}" for rule in range(10)])
+            self.endpoint_slice(0),
+            virtual_service("bench", HOST, ["/"]),
+            *(virtual_service(f"more-{at}", f"more-{at}.example.com", [f"/path/{rule}" for rule in range(10)])
               for at in range(self.routes // 10)),
         ]
         for at, item in enumerate(objects):
@@ -204,9 +201,24 @@ class Sekisho(Proxy):
         }
         return [self.binary, "run", "--config", self.write("sekisho.json", json.dumps(bootstrap))]
 
-    @staticmethod
-    def virtual_service(name, host, prefixes):
-        return {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name},
-                "spec": {"hosts": [host], "gateways": ["bench"], "http": [
-                    {"match": [{"uri": {"prefix": prefix}}],
-                     "route": [{"destination": {"host": "bench", "port": {"number": 80}}}]} for prefix in prefixes]}}
+    def endpoint_slice(self, turn):
+        """The backend; another `turn` is another object, of the same meaning."""
+        return {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {"name": "bench", "labels": {"kubernetes.io/service-name": "bench"},
+                             "annotations": {"turn": str(turn)}}, "addressType": "IPv4",
+                "ports": [{"name": "http", "port": self.backend, "protocol": "TCP"}],
+                "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]}
+
+
+def secret(name, chain, key):
+    encode = lambda file: base64.b64encode(file.read_bytes()).decode()
+    return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": name, "namespace": "istio-system"},
+            "data": {"tls.crt": encode(chain), "tls.key": encode(key)}}
+
+
+def virtual_service(name, host, prefixes, gateway="bench"):
+    return {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name},
+            "spec": {"hosts": [host], "gateways": [gateway], "http": [
+                {"match": [{"uri": {"prefix": prefix}}],
+                 "route": [{"destination": {"host": "bench", "port": {"number": 80}}}]} for prefix in prefixes]}}

@@ -7,7 +7,6 @@ names further binaries of the gateway, to hold a change against what was.
 """
 
 import argparse
-import json
 import pathlib
 import re
 import resource
@@ -18,6 +17,7 @@ import tempfile
 import time
 
 import idle
+import scale
 from proxies import HOST, Haproxy, Nginx, Sekisho, free_port
 
 # What a browser sends.
@@ -136,19 +136,17 @@ def rest(build, connections):
               f"| {per[0]:.1f} KB | {per[1]:.1f} KB |", flush=True)
 
 
-def many_routes(gateways, backend, root):
-    """Memory of the gateway with 10,000 routes, at first and after five changes of one of them."""
-    print("\n| proxy | memory with 10,000 routes | after 5 changes |\n|---|---|---|")
+def large(gateways, backend, root):
+    """Large configurations, of the gateways alone."""
+    print("\n| proxy | 10,000 routes, 1,000 certificates | after 5 changes | from a full cache |\n|---|---|---|---|")
     for name, binary in gateways:
-        proxy = Sekisho(name, binary, root / "many" / name, "ecdsa", backend, False, routes=10_000)
-        proxy.start()
-        time.sleep(2)
-        first = proxy.memory()
-        for change in range(5):
-            proxy.write("resources/6.json", json.dumps(proxy.virtual_service("more-0", "more-0.example.com", [f"/{change}"])))
-            time.sleep(2)
-        print(f"| {name} | {first / 1024:.1f} MB | {proxy.memory() / 1024:.1f} MB |", flush=True)
-        proxy.stop()
+        scale.memory(name, binary, backend, root)
+    print("\n| proxy | a new route beside 3,000 | p50 ms | p90 | p99 | most | odd answers |\n|---|---|---|---|---|---|---|")
+    for name, binary in gateways:
+        scale.propagation(name, binary, backend, root, 100)
+    print("\n| proxy | edits of the route under traffic | answers | failed |\n|---|---|---|---|")
+    for name, binary in gateways:
+        scale.under_traffic(name, binary, backend, root, h2load)
 
 
 def main():
@@ -159,6 +157,7 @@ def main():
     parser.add_argument("--cells", default="", help="a regular expression that their names match; `none` for none")
     parser.add_argument("--alone", action="store_true", help="without nginx and HAProxy")
     parser.add_argument("--rest", action="store_true", help="memory and start too")
+    parser.add_argument("--large", action="store_true", help="large configurations too")
     options = parser.parse_args()
     gateways = [gateway.split("=", 1) for gateway in options.gateway] or [["sekisho", "target/release/sekisho"]]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -189,7 +188,8 @@ def main():
         race([cell for cell in CELLS if re.search(options.cells, cell[0])], fleets, options.rounds, options.seconds)
         if options.rest:
             rest(build, 1000)
-            many_routes(gateways, port, root)
+        if options.large:
+            large(gateways, port, root)
     finally:
         for proxy in [proxy for fleet in running.values() for proxy in fleet]:
             proxy.stop()
