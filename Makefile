@@ -25,11 +25,11 @@ test: ## Run every test, after fetching what the tests need
 	cargo build --locked --workspace --all-targets
 	cargo test --locked --workspace
 
-soak: build ## Reload ten thousand times; memory, descriptors and threads stay where they were (about ten minutes)
+soak: build ## Reload ten thousand times, and five thousand times under load (about ten minutes)
 	@scripts/prerequisites.sh test
 	@scripts/plugins.sh tests
 	@scripts/test-tools.sh
-	SEKISHO_RELOADS=10000 cargo test --locked --workspace --test e2e -- --nocapture endurance
+	SEKISHO_RELOADS=10000 SEKISHO_CHANGES=5000 cargo test --locked --workspace --test e2e -- --nocapture --test-threads 1 endurance storm
 
 bench: plugins ## Measure what the plugins cost; `make bench count=1` counts instructions under valgrind instead
 	cargo bench --locked --workspace --bench plugins -- $(if $(count),count)

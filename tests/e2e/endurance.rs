@@ -16,14 +16,14 @@ const RELOADS: usize = 300;
 
 /// What a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    kilobytes: usize,
+pub(crate) struct Held {
+    pub(crate) kilobytes: usize,
     descriptors: usize,
     threads: usize,
 }
 
 impl Held {
-    fn by(gateway: &Gateway) -> Self {
+    pub(crate) fn by(gateway: &Gateway) -> Self {
         let process = Path::new("/proc").join(gateway.process().to_string());
         let status = fs::read_to_string(process.join("status")).expect("it runs");
         let field = |name: &str| {

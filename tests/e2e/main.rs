@@ -29,6 +29,7 @@ mod samples;
 mod sandbox;
 mod secrets;
 mod sni;
+mod storm;
 mod task;
 mod tools;
 mod upgrades;

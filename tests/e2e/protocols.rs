@@ -149,14 +149,17 @@ fn a_backend_that_reads_slowly_holds_the_client_back(form: Form) {
     });
 }
 
-/// A client in the clear that asks over one connection, again and again.
-fn keeps_asking(gateway: &Gateway, sent: &AtomicUsize) -> String {
+/// A client in the clear that asks over one connection, again and again, until that is over; why it stopped.
+pub(crate) fn keeps_asking(gateway: &Gateway, host: &str, answered: &AtomicUsize, over: &AtomicBool) -> String {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, gateway.http())).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket");
     let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
     let mut writer = stream;
     loop {
-        if let Err(error) = writer.write_all(b"GET /hello HTTP/1.1\r\nhost: web\r\n\r\n") {
+        if over.load(Ordering::Relaxed) {
+            return "over".to_owned();
+        }
+        if let Err(error) = writer.write_all(format!("GET /hello HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()) {
             return format!("cannot ask: {error}");
         }
         let (mut length, mut close) = (0, false);
@@ -181,7 +184,7 @@ fn keeps_asking(gateway: &Gateway, sent: &AtomicUsize) -> String {
         if let Err(error) = reader.read_exact(&mut vec![0; length]) {
             return format!("half an answer: {error}");
         }
-        sent.fetch_add(1, Ordering::Relaxed);
+        answered.fetch_add(1, Ordering::Relaxed);
         if close {
             return "told to close".to_owned();
         }
@@ -204,9 +207,10 @@ fn open_web(keys: &serde_json::Value) -> (Site, Gateway) {
 #[test]
 fn a_drain_under_load_fails_no_request_of_http1() {
     let (_site, mut gateway) = open_web(&json!({ "workers": 2 }));
-    let answered = AtomicUsize::new(0);
+    let (answered, never) = (AtomicUsize::new(0), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| keeps_asking(&gateway, &answered))).collect();
+        let clients: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| keeps_asking(&gateway, "web", &answered, &never))).collect();
         while answered.load(Ordering::Relaxed) < 200 {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -71,7 +71,7 @@ impl Site {
         for (key, value) in keys.as_object().expect("keys of sekisho.json") {
             bootstrap[key] = value.clone();
         }
-        self.replace(&self.bootstrap(), &bootstrap.to_string());
+        self.replace(&self.bootstrap(), bootstrap.to_string());
     }
 
     /// `sekisho.json`
@@ -129,9 +129,9 @@ impl Site {
     }
 
     /// Puts a file in place in one step, as an editor or `mv` does.
-    pub fn replace(&self, file: &Path, text: &str) {
+    pub fn replace(&self, file: &Path, content: impl AsRef<[u8]>) {
         let aside = self.directory.path().join("aside");
-        fs::write(&aside, text).and_then(|()| fs::rename(&aside, file)).expect("its own directory can be written");
+        fs::write(&aside, content).and_then(|()| fs::rename(&aside, file)).expect("its own directory can be written");
     }
 
     /// `sekisho run`, once it is serving.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http::{Request, Response};
 
 use super::copied::Copied;
-use super::{Cluster, Exchange, SendError, UpstreamBody};
+use super::{Cluster, ConnectError, Exchange, SendError, UpstreamBody};
 use crate::http::{RequestBody, is_grpc};
 use crate::model::{Retry, RetryOn};
 
@@ -96,12 +96,14 @@ impl<'r> Retries<'r> {
         if wanted { Copied::of(request) } else { None }
     }
 
-    /// What follows a try; before another one there is a pause.
+    /// What follows a try. Before another one there is a pause, and it needs a place in the budget; not so the step to
+    /// an endpoint that was not tried yet, `elsewhere`, from one that cannot be connected to: it asks nothing twice.
     pub(super) async fn next(
         &mut self,
         tried: Result<Exchange, Failed>,
         copy: Option<Copied>,
         cluster: &Cluster,
+        elsewhere: bool,
     ) -> Next {
         // The one before is over.
         self.spent = None;
@@ -119,6 +121,13 @@ impl<'r> Retries<'r> {
                 None => return Next::Over(Ok(exchange)),
             },
             Err(failed) if !wants_failure(said, &failed) => return over(failed),
+            Err(Failed { error: SendError::Connect { source, .. }, request: Some(unsent) })
+                if elsewhere && !matches!(source, ConnectError::Exhausted) =>
+            {
+                cluster.retried.fetch_add(1, Ordering::Relaxed);
+                self.left -= 1;
+                return Next::Again(*unsent);
+            }
             Err(Failed { error, request }) => {
                 let refused = matches!(&error, SendError::Broken { source, .. } if is_refused_stream(source));
                 let harmless = |copy: &Copied| refused || copy.method().is_idempotent();

@@ -142,7 +142,10 @@ pub async fn send(
                 Err(Failed { error, request: None })
             }),
         };
-        match retries.next(outcome, copy, cluster).await {
+        let another =
+            |other: &std::sync::Arc<Endpoint>| other.address != endpoint.address && !tried.contains(&other.address);
+        let elsewhere = outcome.is_err() && retries.avoids_tried() && cluster.endpoints.iter().any(another);
+        match retries.next(outcome, copy, cluster, elsewhere).await {
             Next::Again(again) => request = again,
             Next::Over(passed_on) => return passed_on,
         }
