@@ -72,8 +72,9 @@ pub struct Publication {
     pub sockets: Vec<(SocketAddr, std::net::TcpListener)>,
     /// Instances of plugins whose table is new in it.
     pub routers: Vec<Loaded>,
-    /// Told when every new request of this worker is served by the generation.
-    pub done: sync_mpsc::Sender<()>,
+    /// Told when every new request of this worker is served by the generation. It takes the instances that were replaced:
+    /// unmapping their memory is not for a thread that serves.
+    pub done: sync_mpsc::Sender<Vec<Router>>,
 }
 
 /// What a worker tells control.
@@ -265,7 +266,7 @@ impl Worker {
     /// Instances first, then the generation that may call them, then the sockets that lead to it.
     fn publish(self: &Rc<Self>, publication: Publication, accepting: &mut HashMap<SocketAddr, AbortHandle>) {
         let Publication { generation, sockets, routers, done } = publication;
-        self.routers.borrow_mut().replace(routers);
+        let replaced = self.routers.borrow_mut().replace(routers);
         *self.generation.borrow_mut() = Arc::clone(&generation);
         self.tally().settle();
         accepting.retain(|address, task| {
@@ -281,7 +282,7 @@ impl Worker {
                 Err(error) => tracing::error!(%address, %error, "cannot accept on the socket"),
             }
         }
-        let _ = done.send(());
+        let _ = done.send(replaced);
     }
 
     /// Ends connections as soon as they have no request in flight, and all of them when the time is over.

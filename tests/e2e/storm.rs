@@ -98,6 +98,15 @@ fn route() -> serde_json::Value {
     Form::Istio.route(&Route::new("httpbin", 8000, &[Match::Prefix("/")]))
 }
 
+/// What it holds between two changes: while one is made it is more.
+fn at_rest(gateway: &Gateway) -> Held {
+    let moments = (0..10).map(|_| {
+        std::thread::sleep(PACE);
+        Held::by(gateway)
+    });
+    moments.min_by_key(|held| held.kilobytes).expect("there were some")
+}
+
 #[test]
 fn nothing_fails_and_nothing_is_left_in_a_storm() {
     let changes = std::env::var("SEKISHO_CHANGES").map_or(CHANGES, |count| count.parse().expect("a number"));
@@ -132,7 +141,7 @@ fn nothing_fails_and_nothing_is_left_in_a_storm() {
                 assert!([ca(), ca_2()].into_iter().any(served), "after {number} changes");
             }
             if number == changes / 2 {
-                before = Some(Held::by(&gateway));
+                before = Some(at_rest(&gateway));
             }
         }
         over.store(true, Ordering::Relaxed);
@@ -143,7 +152,7 @@ fn nothing_fails_and_nothing_is_left_in_a_storm() {
             assert_eq!(client.join().expect("a client"), Vec::<String>::new());
         }
         leaving.join().expect("a client");
-        (before.expect("there were some"), Held::by(&gateway))
+        (before.expect("there were some"), at_rest(&gateway))
     });
     eprintln!("{changes} changes, {} answers: {before:?}, then {after:?}", answered.load(Ordering::Relaxed));
     assert!(after.kilobytes < before.kilobytes + before.kilobytes / 6 + 8192, "{before:?}, then {after:?}");

@@ -33,6 +33,22 @@ def certificate(directory, kind):
     return chain, key, both
 
 
+def client_certificates(directory):
+    """An authority, and a client's certificate with its key in one file, by it."""
+    authority, key, client = (directory / name for name in ("authority.crt", "authority.key", "client.pem"))
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    quiet = {"check": True, "stderr": subprocess.DEVNULL}
+    subprocess.run(["openssl", "req", "-x509", *new, "-days", "30", "-subj", "/CN=authority", "-keyout", key, "-out", authority], **quiet)
+    request, own, issued = (directory / name for name in ("client.csr", "client.key", "client.crt"))
+    subprocess.run(["openssl", "req", *new, "-subj", "/CN=client", "-keyout", own, "-out", request], **quiet)
+    extensions = directory / "client.ext"
+    extensions.write_text("basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n")
+    subprocess.run(["openssl", "x509", "-req", "-in", request, "-CA", authority, "-CAkey", key, "-CAcreateserial",
+                    "-days", "30", "-extfile", extensions, "-out", issued], **quiet)
+    client.write_text(issued.read_text() + own.read_text())
+    return authority, client
+
+
 class Proxy:
     """A proxy under test: one worker on CPU 0, listening for TLS on 127.0.0.1."""
 
@@ -42,11 +58,13 @@ class Proxy:
         directory.mkdir(parents=True)
         self.port = free_port()
         self.chain, self.key, self.both = certificate(directory, kind)
+        self.authority, self.client = client_certificates(directory) if kind == "mutual" else (None, None)
         self.environment = dict(os.environ)
         self.command = self.configure()
         self.process = None
 
     cpu = "0"
+    host = HOST
 
     def start(self):
         """Starts it, and returns the seconds until it answered."""
@@ -55,6 +73,8 @@ class Proxy:
             self.process = subprocess.Popen(
                 ["taskset", "-c", self.cpu, *self.command], cwd=self.directory, env=self.environment, stdout=log, stderr=log)
         context = ssl.create_default_context(cafile=self.chain)
+        if self.client:
+            context.load_cert_chain(self.client)
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", self.port)) as plain:
@@ -120,6 +140,7 @@ http {{
         listen 127.0.0.1:{self.port} ssl http2 backlog=4096;
         server_name {HOST};
         ssl_certificate {self.chain}; ssl_certificate_key {self.key};
+        {f"ssl_verify_client on; ssl_client_certificate {self.authority};" if self.authority else ""}
         ssl_protocols TLSv1.2 TLSv1.3; ssl_session_tickets on; ssl_session_timeout 12h;
         location / {{
             proxy_pass http://backend;
@@ -154,7 +175,7 @@ defaults
     option forwardfor
     http-reuse always
 frontend tls
-    bind 127.0.0.1:{self.port} ssl crt {self.both} alpn h2,http/1.1 ssl-min-ver TLSv1.2 backlog 4096
+    bind 127.0.0.1:{self.port} ssl crt {self.both} {f"ca-file {self.authority} verify required" if self.authority else ""} alpn h2,http/1.1 ssl-min-ver TLSv1.2 backlog 4096
     http-request del-header x-forwarded-for
     http-request set-header x-forwarded-proto https
     http-request set-header x-request-id %[uuid()]
@@ -167,10 +188,10 @@ backend all
 class Sekisho(Proxy):
     """The gateway, with `routes` further rules."""
 
-    def __init__(self, name, binary, directory, kind, backend, log, routes=0, cpu="0"):
+    def __init__(self, name, binary, directory, kind, backend, log, routes=0, workers=1, cpu="0"):
         # `BINARY?key=value&…`: with these limits.
         binary, _, limits = binary.partition("?")
-        self.binary, self.routes = str(pathlib.Path(binary).resolve()), routes
+        self.binary, self.routes, self.workers = str(pathlib.Path(binary).resolve()), routes, workers
         self.limits = {key: json.loads(value) for key, value in (limit.split("=") for limit in limits.split("&") if limit)}
         super().__init__(name, directory, kind, backend, log)
         self.cpu = cpu
@@ -181,11 +202,11 @@ class Sekisho(Proxy):
         (self.directory / "cache").mkdir(mode=0o700)
         (self.directory / "resources").mkdir()
         objects = [
-            secret("bench", self.chain, self.key),
+            secret("bench", self.chain, self.key, self.authority),
             {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "bench"},
              "spec": {"selector": {"istio": "ingressgateway"}, "servers": [{
                  "port": {"number": 443, "name": "https", "protocol": "HTTPS"},
-                 "tls": {"mode": "SIMPLE", "credentialName": "bench"}, "hosts": ["*"]}]}},
+                 "tls": {"mode": "MUTUAL" if self.authority else "SIMPLE", "credentialName": "bench"}, "hosts": ["*"]}]}},
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bench"},
              "spec": {"ports": [{"name": "http", "port": 80, "targetPort": self.backend}]}},
             self.endpoint_slice(0),
@@ -196,7 +217,7 @@ class Sekisho(Proxy):
         for at, item in enumerate(objects):
             self.write(f"resources/{at}.json", json.dumps(item))
         bootstrap = {
-            "resources": ["resources"], "addresses": ["127.0.0.1"], "ports": {"443": self.port}, "workers": 1,
+            "resources": ["resources"], "addresses": ["127.0.0.1"], "ports": {"443": self.port}, "workers": self.workers,
             "admin": {"address": f"127.0.0.1:{free_port()}"}, "limits": {"upstreamIdleConnections": KEPT, **self.limits},
         }
         return [self.binary, "run", "--config", self.write("sekisho.json", json.dumps(bootstrap))]
@@ -210,11 +231,10 @@ class Sekisho(Proxy):
                 "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]}
 
 
-def secret(name, chain, key):
-    encode = lambda file: base64.b64encode(file.read_bytes()).decode()
-    return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-            "metadata": {"name": name, "namespace": "istio-system"},
-            "data": {"tls.crt": encode(chain), "tls.key": encode(key)}}
+def secret(name, chain, key, authority=None):
+    files = {"tls.crt": chain, "tls.key": key, **({"ca.crt": authority} if authority else {})}
+    data = {field: base64.b64encode(file.read_bytes()).decode() for field, file in files.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "istio-system"}, "data": data}
 
 
 def virtual_service(name, host, prefixes, gateway="bench"):

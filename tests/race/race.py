@@ -40,7 +40,7 @@ def on_load_cpu(command):
 
 
 def wrk(proxy, path, seconds):
-    headers = [part for header in [f"Host: {HOST}", *HEADERS] for part in ("-H", header)]
+    headers = [part for header in [f"Host: {proxy.host}", *HEADERS] for part in ("-H", header)]
     text = on_load_cpu(["wrk", "-t1", "-c64", f"-d{seconds}s", *headers, f"https://127.0.0.1:{proxy.port}{path}"])
     failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", text)))
     failed += sum(map(int, re.findall(r"(?:connect|read|write|timeout) (\d+)", text)))
@@ -55,12 +55,29 @@ def h2load(proxy, path, seconds):
     return int(done[1]), int(done[2])
 
 
+def at_rate(protocol, rate):
+    """Times of requests that come at a rate, in microseconds."""
+    def run(proxy, path, seconds):
+        headers = [part for header in HEADERS for part in ("-H", header)]
+        log = proxy.directory / "times"
+        log.unlink(missing_ok=True)
+        # h2load looks at its clock every 10 ms: with more clients that ask less often each, requests come more evenly.
+        clients = 160 if protocol == "h1" else 40
+        how = ["--h1", f"-c{clients}"] if protocol == "h1" else [f"-c{clients}", "-m16"]
+        on_load_cpu(["h2load", *how, f"-D{seconds}", f"--rps={rate // clients}", f"--tls13-ciphers={SUITE}", *headers,
+                     f"--log-file={log}", f"--connect-to=127.0.0.1:{proxy.port}", f"https://{HOST}{path}"])
+        rows = [line.split() for line in log.read_text().splitlines()]
+        return [int(row[2]) for row in rows], sum(row[1] != "200" for row in rows)
+    return run
+
+
 def s_time(how, version):
     def run(proxy, path, seconds):
+        shown = ["-cert", proxy.client, "-key", proxy.client] if proxy.client else []
         # s_time writes `GET … HTTP/1.0` around the path; this way there is a Host.
         page = f"{path} HTTP/1.0\r\nHost: {HOST}\r\nX-Rest:"
         text = on_load_cpu(["openssl", "s_time", f"-{how}", f"-{version}", "-ciphersuites", SUITE, "-time", str(seconds),
-                            "-connect", f"127.0.0.1:{proxy.port}", "-www", page])
+                            "-connect", f"127.0.0.1:{proxy.port}", *shown, "-www", page])
         return int(re.search(r"(\d+) connections in \d+ real seconds", text)[1]), 0
     return run
 
@@ -76,6 +93,7 @@ CELLS = [
     ("new connections, TLS 1.2, ECDSA", "ecdsa", False, s_time("new", "tls1_2"), "/bytes/0"),
     ("h1, 100 KB", "ecdsa", False, wrk, "/bytes/102400"),
     ("h2, 100 KB", "ecdsa", False, h2load, "/bytes/102400"),
+    ("new connections, TLS 1.3, mutual", "mutual", False, s_time("new", "tls1_3"), "/bytes/0"),
     ("resumed connections, TLS 1.3, ECDSA", "ecdsa", False, s_time("reuse", "tls1_3"), "/bytes/0"),
     ("resumed connections, TLS 1.2, ECDSA", "ecdsa", False, s_time("reuse", "tls1_2"), "/bytes/0"),
     ("h1, 1 KB, access log", "ecdsa", True, wrk, "/bytes/1024"),
@@ -112,6 +130,64 @@ def race(cells, fleets, rounds, seconds):
                   f"| {statistics.median(busy[proxy.name]):.2f} | {sum(failures[proxy.name])} |", flush=True)
 
 
+def latency(fleet, rounds, seconds):
+    """How long requests take that come at a rate which leaves the proxy half idle."""
+    print("\n| cell | proxy | p50 µs | p99 | p99.9 | most | failed |\n|---|---|---|---|---|---|---|")
+    for protocol, rate in (("h1", 16_000), ("h2", 16_000)):
+        load = at_rate(protocol, rate)
+        times, failures = ({proxy.name: [] for proxy in fleet} for _ in range(2))
+        for turn in range(rounds):
+            for proxy in fleet[turn % len(fleet):] + fleet[:turn % len(fleet)]:
+                took, failed = load(proxy, "/bytes/1024", seconds)
+                times[proxy.name].extend(took)
+                failures[proxy.name].append(failed)
+        for proxy in fleet:
+            parts = " | ".join(number(scale.percentile(times[proxy.name], part)) for part in (0.5, 0.99, 0.999, 1))
+            print(f"| {protocol}, 1 KB, {number(rate)} a second | {proxy.name} | {parts} | {sum(failures[proxy.name])} |", flush=True)
+
+
+def against_first(title, entries, rounds, seconds, factor=lambda proxy: 1):
+    """Requests per CPU second of several of the gateway, and their ratio to the first of them."""
+    print(f"\n| {title} | requests per CPU-second | against the first, same round | failed |\n|---|---|---|---|")
+    rates, failures = ({name: [] for name, _, _ in entries} for _ in range(2))
+    for turn in range(rounds + 1):
+        for name, proxy, path in entries[turn % len(entries):] + entries[:turn % len(entries)]:
+            cpu = proxy.cpu_seconds()
+            done, failed = wrk(proxy, path, seconds)
+            if turn > 0:
+                rates[name].append(done / (proxy.cpu_seconds() - cpu) * factor(proxy))
+                failures[name].append(failed)
+    for name, proxy, _ in entries:
+        ratios = [its / first for its, first in zip(rates[name], rates[entries[0][0]])]
+        print(f"| {name} | {spread(rates[name], number)} | {spread(ratios)} | {sum(failures[name])} |", flush=True)
+        proxy.stop()
+
+
+def many_routes(binary, backend, root, rounds, seconds):
+    """First and last of few and many routes, each asked for in the sandbox with every request, and remembered."""
+    entries = []
+    for count, limits in ((10, "?routeDecisions=0"), (1000, "?routeDecisions=0"), (10_000, "?routeDecisions=0"), (10_000, "")):
+        last = count // 10 - 1
+        kind = "asked for each time" if limits else "remembered"
+        for which, host, path in (("first", "more-0.example.com", "/path/0"), ("last", f"more-{last}.example.com", "/path/9")):
+            directory = root / "routes" / f"{count}-{which}-{kind[0]}"
+            proxy = Sekisho("sekisho", binary + limits, directory, "ecdsa", backend, False, routes=count)
+            proxy.host = host
+            proxy.start()
+            entries.append((f"{which} of {number(count)} routes, {kind}", proxy, path))
+    against_first("h1, 0 KB", entries, rounds, seconds)
+
+
+def workers(binary, backend, root, rounds, seconds):
+    """One worker, and two that share both processors with load and backend."""
+    entries = []
+    for count, cpu in ((1, "0"), (2, "0-1")):
+        proxy = Sekisho("sekisho", binary, root / "workers" / str(count), "ecdsa", backend, False, workers=count, cpu=cpu)
+        proxy.start()
+        entries.append((f"{count} of them", proxy, "/bytes/1024"))
+    against_first("workers: what they would do with a processor each", entries, rounds, seconds, lambda proxy: proxy.workers)
+
+
 def rest(build, connections):
     """What a fresh process of each needs: memory, time to start, CPU at idle."""
     print("\n| proxy | first answer | again | CPU at idle | memory at rest | per idle h1 | per idle h2 |\n|---|---|---|---|---|---|---|")
@@ -144,9 +220,9 @@ def large(gateways, backend, root):
     print("\n| proxy | a new route beside 3,000 | p50 ms | p90 | p99 | most | odd answers |\n|---|---|---|---|---|---|---|")
     for name, binary in gateways:
         scale.propagation(name, binary, backend, root, 100)
-    print("\n| proxy | edits of the route under traffic | answers | failed |\n|---|---|---|---|")
+    print("\n| proxy | 4,000 requests a second beside 3,000 routes | p50 µs | p99 | p99.9 | most | failed |\n|---|---|---|---|---|---|---|")
     for name, binary in gateways:
-        scale.under_traffic(name, binary, backend, root, h2load)
+        scale.under_traffic(name, binary, backend, root, at_rate("h2", 4000))
 
 
 def main():
@@ -158,6 +234,7 @@ def main():
     parser.add_argument("--alone", action="store_true", help="without nginx and HAProxy")
     parser.add_argument("--rest", action="store_true", help="memory and start too")
     parser.add_argument("--large", action="store_true", help="large configurations too")
+    parser.add_argument("--more", action="store_true", help="latency, many routes, and two workers too")
     options = parser.parse_args()
     gateways = [gateway.split("=", 1) for gateway in options.gateway] or [["sekisho", "target/release/sekisho"]]
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -186,6 +263,10 @@ def main():
 
     try:
         race([cell for cell in CELLS if re.search(options.cells, cell[0])], fleets, options.rounds, options.seconds)
+        if options.more:
+            latency(fleets("ecdsa", False), options.rounds, options.seconds)
+            many_routes(gateways[0][1], port, root, options.rounds, options.seconds)
+            workers(gateways[0][1], port, root, options.rounds, options.seconds)
         if options.rest:
             rest(build, 1000)
         if options.large:

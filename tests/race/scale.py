@@ -131,20 +131,24 @@ def propagation(name, binary, backend, root, changes):
     proxy.stop()
 
 
-def under_traffic(name, binary, backend, root, load, edits=20):
-    """Twenty edits of the route that constant traffic takes, 200 ms apart."""
+def under_traffic(name, binary, backend, root, load, edits=25):
+    """The route that constant traffic takes is edited five times a second, on the processor that serves it."""
     proxy = Sekisho(name, binary, root / "traffic" / name, "ecdsa", backend, False, routes=3000)
     proxy.start()
     time.sleep(2)
-    outcome = []
-    traffic = threading.Thread(target=lambda: outcome.extend(load(proxy, "/bytes/1024", 1 + edits // 4)))
-    traffic.start()
-    time.sleep(0.5)
-    for edit in range(edits):
-        changed = virtual_service("bench", HOST, ["/bytes", "/"] if edit % 2 else ["/"])
-        changed["spec"]["http"][0]["headers"] = {"request": {"set": {"x-edit": str(edit)}}}
-        put(proxy, "4", changed)
-        time.sleep(0.2)
-    traffic.join()
+
+    def edit():
+        for turn in range(edits):
+            changed = virtual_service("bench", HOST, ["/bytes", "/"] if turn % 2 else ["/"])
+            changed["spec"]["http"][0]["headers"] = {"request": {"set": {"x-turn": str(turn)}}}
+            put(proxy, "4", changed)
+            time.sleep(0.2)
+
+    for kind, beside in (("nothing changes", lambda: None), (f"{edits} edits of their route", edit)):
+        editing = threading.Thread(target=beside)
+        editing.start()
+        times, failed = load(proxy, "/bytes/1024", edits // 5)
+        editing.join()
+        parts = " | ".join(f"{percentile(times, part):,}" for part in (0.5, 0.99, 0.999, 1))
+        print(f"| {name} | {kind} | {parts} | {failed} |", flush=True)
     proxy.stop()
-    print(f"| {name} | {edits} | {outcome[0]:,} | {outcome[1]} |", flush=True)

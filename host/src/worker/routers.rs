@@ -128,12 +128,15 @@ impl Routers {
         Self { slots: Vec::new(), most_decisions, want_spare }
     }
 
-    pub(super) fn replace(&mut self, loaded: Vec<Loaded>) {
+    /// Takes instances into use; those that they replace.
+    pub(super) fn replace(&mut self, loaded: Vec<Loaded>) -> Vec<Router> {
+        let mut replaced = Vec::new();
         for Loaded { plugin, table, active, spare } in loaded {
             if self.slots.len() <= plugin {
                 self.slots.resize_with(plugin + 1, Slot::default);
             }
             let slot = &mut self.slots[plugin];
+            replaced.extend(slot.active.take().into_iter().chain(slot.spare.take()));
             let name = Arc::clone(active.plugin());
             // Counts go on from one table to the next of the same plugin.
             let same = slot.plugin.as_ref() == Some(&name);
@@ -143,6 +146,7 @@ impl Routers {
             let (active, spare) = (Some(active), Some(spare));
             *slot = Slot { plugin: Some(name), counts, table, active, spare, breaker, decisions };
         }
+        replaced
     }
 
     pub(super) fn add_spare(&mut self, plugin: usize, table: u64, router: Router) {
