@@ -41,7 +41,8 @@ const LOOK_SHARE: u32 = 20;
 const SETTLE: Duration = Duration::from_millis(5);
 /// How long a burst may last before what is there is taken all the same.
 const SETTLE_MOST: Duration = Duration::from_millis(50);
-/// How much this thread steps back (`nice(2)`): a fourth of a processor that it has to share with a worker.
+/// How much this thread steps back (`nice(2)`), and those that it starts, such as the compiler's: to a fourth of a
+/// processor that it has to share with a worker.
 const YIELD: i32 = 5;
 /// How often a socket that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_millis(500);
@@ -203,13 +204,13 @@ impl Control {
         }
         let due = self.wake.is_some_and(|wake| wake <= now);
         // What happens from now on is another hint.
-        self.hints.as_ref().map(Hints::take);
+        let told = self.hints.as_ref().is_some_and(Hints::take);
         let began = Instant::now();
         let changed = self.pipeline.has_changed();
         let took = began.elapsed();
         self.watch();
         if changed {
-            self.settle();
+            self.settle(told);
             self.update();
         } else if due || (self.bind_again <= now && self.sockets.has_become_free(&self.unbound)) {
             self.update();
@@ -219,16 +220,15 @@ impl Control {
         took
     }
 
-    /// Waits for the end of a burst of changes.
-    fn settle(&self) {
+    /// Waits for the end of a burst of changes. Where nobody told of the first, nobody tells of the next, and four times
+    /// as long is a guess.
+    fn settle(&self, told: bool) {
         let began = Instant::now();
         while began.elapsed() < SETTLE_MOST {
             std::thread::sleep(SETTLE);
-            match &self.hints {
-                Some(hints) if !hints.take() => break,
-                // Nobody tells: four times as long is a guess.
-                None if began.elapsed() > SETTLE * 4 => break,
-                _ => {}
+            let stirred = self.hints.as_ref().is_some_and(Hints::is_stirred);
+            if !stirred && (told || began.elapsed() >= SETTLE * 4) {
+                break;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Kubernetes-style objects as their source has them: a key, a version and JSON.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -66,10 +67,13 @@ impl Object {
         Self { key, version, place, json, value: own.then(|| Arc::new(value)), created }
     }
 
-    /// The object taken apart; null for what is not of [`OWN_KINDS`].
+    /// The object taken apart, anew for each call if it is not of [`OWN_KINDS`].
     #[must_use]
-    pub fn value(&self) -> &Value {
-        self.value.as_deref().unwrap_or(&Value::Null)
+    pub fn value(&self) -> Cow<'_, Value> {
+        match &self.value {
+            Some(value) => Cow::Borrowed(value),
+            None => Cow::Owned(serde_json::from_slice(&self.json).unwrap_or_default()),
+        }
     }
 
     /// `metadata.creationTimestamp`, empty when there is none; the text order of RFC 3339 is the order in time.
@@ -81,7 +85,7 @@ impl Object {
     /// `metadata.labels.<name>` of one of [`OWN_KINDS`].
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.value()["metadata"]["labels"][name].as_str()
+        self.value.as_deref()?["metadata"]["labels"][name].as_str()
     }
 }
 

@@ -69,30 +69,36 @@ impl<'a> MakeWriter<'a> for Writer {
 /// than the line itself.
 fn write_lines(messages: &Receiver<Message>, dropped: &AtomicU64) {
     let mut stderr = std::io::stderr();
-    let mut lines = Vec::new();
+    let mut bytes = Vec::new();
+    let mut more = false;
     while let Ok(first) = messages.recv() {
-        if matches!(first, Message::Line(_)) {
+        if matches!(first, Message::Line(_)) && !more {
             std::thread::sleep(GATHER);
         }
-        let mut end = None;
+        let (mut lines, mut end) = (0, None);
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match message {
-                Message::Line(line) => lines.extend_from_slice(&line),
-                Message::End(done) => {
-                    end = Some(done);
-                    break;
+                Message::Line(line) => {
+                    bytes.extend_from_slice(&line);
+                    lines += 1;
                 }
+                Message::End(done) => end = Some(done),
             }
-            if lines.len() >= MOST_GATHERED {
-                let _ = stderr.write_all(&lines);
-                lines.clear();
+            if end.is_some() || bytes.len() >= MOST_GATHERED {
+                break;
             }
         }
-        let _ = stderr.write_all(&lines);
-        lines.clear();
+        more = bytes.len() >= MOST_GATHERED;
+        if stderr.write_all(&bytes).is_err() {
+            dropped.fetch_add(lines, Ordering::Relaxed);
+        }
+        bytes.clear();
         let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = writeln!(stderr, "{{\"level\":\"WARN\",\"message\":\"{lost} lines of the log were dropped\"}}");
+        let told = |stderr: &mut std::io::Stderr| {
+            writeln!(stderr, "{{\"level\":\"WARN\",\"message\":\"{lost} lines of the log were dropped\"}}")
+        };
+        if lost > 0 && told(&mut stderr).is_err() {
+            dropped.fetch_add(lost, Ordering::Relaxed);
         }
         if let Some(done) = end {
             let _ = done.send(());

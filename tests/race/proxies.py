@@ -185,6 +185,17 @@ backend all
 """)]
 
 
+class Bare(Proxy):
+    """hyper and rustls and nothing else, beside the gateway's binary."""
+
+    def __init__(self, name, binary, directory, kind, backend, log):
+        self.binary = str(pathlib.Path(binary.partition("?")[0]).resolve().with_name("bare-proxy"))
+        super().__init__(name, directory, kind, backend, log)
+
+    def configure(self):
+        return [self.binary, str(self.port), str(self.backend), str(self.chain), str(self.key)]
+
+
 class Sekisho(Proxy):
     """The gateway, with `routes` further rules."""
 

@@ -18,7 +18,7 @@ import time
 
 import idle
 import scale
-from proxies import HOST, Haproxy, Nginx, Sekisho, free_port
+from proxies import HOST, Bare, Haproxy, Nginx, Sekisho, free_port
 
 # What a browser sends.
 HEADERS = [
@@ -232,6 +232,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=2, help="of one turn")
     parser.add_argument("--cells", default="", help="a regular expression that their names match; `none` for none")
     parser.add_argument("--alone", action="store_true", help="without nginx and HAProxy")
+    parser.add_argument("--bare", action="store_true", help="hyper and rustls without a gateway too")
     parser.add_argument("--rest", action="store_true", help="memory and start too")
     parser.add_argument("--large", action="store_true", help="large configurations too")
     parser.add_argument("--more", action="store_true", help="latency, many routes, and two workers too")
@@ -252,6 +253,8 @@ def main():
         others = [] if options.alone else [
             Nginx("nginx", root / where / "nginx", kind, port, log),
             Haproxy("haproxy", root / where / "haproxy", kind, port, log)]
+        if options.bare and kind != "mutual" and not log:
+            others.append(Bare("bare hyper", gateways[0][1], root / where / "bare", kind, port, log))
         return ours + others
 
     def fleets(kind, log):

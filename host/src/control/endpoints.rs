@@ -84,7 +84,7 @@ impl<'s> EndpointIndex<'s> {
     pub(super) fn service(&self, namespace: &str, name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         let object = self.snapshot.objects.get(&ObjectKey::core("Service", namespace, name));
         let object = object.ok_or_else(|| format!("there is no Service {namespace}/{name}"))?;
-        let service = Service::deserialize(object.value()).map_err(|e| format!("Service {namespace}/{name}: {e}"))?;
+        let service = Service::deserialize(&*object.value()).map_err(|e| format!("Service {namespace}/{name}: {e}"))?;
         if service.spec.type_name.as_deref() == Some("ExternalName") {
             return Err(format!("Service {namespace}/{name} is of type ExternalName, which is not followed"));
         }
@@ -97,7 +97,7 @@ impl<'s> EndpointIndex<'s> {
         let mut addresses = BTreeSet::new();
         let mut wrong = None;
         for object in slices {
-            match EndpointSlice::deserialize(object.value()) {
+            match EndpointSlice::deserialize(&*object.value()) {
                 Ok(slice) => collect(&slice, port_name.unwrap_or_default(), &mut addresses),
                 Err(error) => wrong = Some(format!("{}: {error}", object.key)),
             }
@@ -117,7 +117,7 @@ fn why_none(slices: &[&Object], port: u16, port_name: Option<&str>) -> String {
         None => "without a name".to_owned(),
     };
     let lacks = |object: &&Object| {
-        let slice = EndpointSlice::deserialize(object.value()).ok()?;
+        let slice = EndpointSlice::deserialize(&*object.value()).ok()?;
         let ports: Vec<Option<&str>> = slice.ports.iter().flatten().map(|port| port.name.as_deref()).collect();
         let endpoints = slice.endpoints.iter().flatten().count();
         let fits = ports.iter().any(|name| name.unwrap_or_default() == port_name.unwrap_or_default());

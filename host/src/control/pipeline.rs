@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::model::{self, Endpoints, FixedEndpoint, Locator, Origin, Protocol, Ro
 use crate::object::{OWN_KINDS, ObjectKey};
 use crate::plugin::{Engine, Failure, ListenerState, Outcome, Router, SecretsPlugin, Status};
 use crate::snapshot::Snapshot;
-use crate::source::directory::Directory;
+use crate::source::directory::{Directory, directory_of};
 use crate::tls::client_auth::TrustLint;
 use crate::tls::{CredentialMaterial, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
 use crate::upstream::{Cluster, Endpoint};
@@ -143,7 +143,7 @@ impl Pipeline {
                 PluginCode::File(path) => Some(path.as_path()),
                 PluginCode::Builtin(_) => None,
             });
-        let files = plugins.chain(self.vault.files()).filter_map(Path::parent).map(Path::to_owned);
+        let files = plugins.chain(self.vault.files()).filter_map(directory_of);
         files.chain(self.source.directories().iter().cloned()).collect()
     }
 

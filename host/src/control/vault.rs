@@ -329,13 +329,14 @@ fn content(locator: &Locator, snapshot: &Snapshot, allowed: &[PathBuf]) -> Optio
     match locator {
         Locator::Object(key) => {
             let object = snapshot.objects.get(key)?;
+            let value = object.value();
             let mut hash = Sha256::new();
             hash.update(key.to_string());
             hash.update(&*object.place);
             for part in ["data", "stringData", "binaryData", "type"] {
-                hash.update(object.value()[part].to_string());
+                hash.update(value[part].to_string());
             }
-            hash.update(object.value()["metadata"]["annotations"].to_string());
+            hash.update(value["metadata"]["annotations"].to_string());
             let bytes = Bytes::Secret(secret_bytes(object));
             let files = vec![(String::new(), PathBuf::from(&*object.place))];
             Some(Content { subject: key.clone(), digest: hash.finalize().into(), bytes, files })
@@ -353,9 +354,10 @@ fn content(locator: &Locator, snapshot: &Snapshot, allowed: &[PathBuf]) -> Optio
 /// A Secret's data is base64, a ConfigMap's is text.
 fn secret_bytes(object: &Object) -> Result<SecretBytes, Problem> {
     let subject = || object.key.clone();
+    let object_value = object.value();
     let mut data = Vec::new();
     for (part, encoded) in [("data", object.key.kind == "Secret"), ("stringData", false), ("binaryData", true)] {
-        let Some(fields) = object.value()[part].as_object() else { continue };
+        let Some(fields) = object_value[part].as_object() else { continue };
         for (name, value) in fields {
             let field = format!("{part}.{name}");
             let wrong = |message: &str| {
@@ -376,12 +378,12 @@ fn secret_bytes(object: &Object) -> Result<SecretBytes, Problem> {
             data.push((name.clone(), bytes));
         }
     }
-    let annotations = object.value()["metadata"]["annotations"].as_object().into_iter().flatten();
+    let annotations = object_value["metadata"]["annotations"].as_object().into_iter().flatten();
     Ok(SecretBytes {
         kind: object.key.kind.clone(),
         namespace: object.key.namespace.clone(),
         name: object.key.name.clone(),
-        type_name: object.value()["type"].as_str().unwrap_or_default().to_owned(),
+        type_name: object_value["type"].as_str().unwrap_or_default().to_owned(),
         annotations: annotations.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect(),
         data,
     })

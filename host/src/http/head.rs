@@ -127,9 +127,18 @@ impl Head {
         Ok(Self { authority, host, path, query })
     }
 
-    /// Whether the normal form of a target is the target itself.
-    pub(super) fn is_as_sent(&self, sent: &PathAndQuery) -> bool {
-        sent.path() == self.path && sent.query() == self.query.as_deref()
+    /// Path and query as they are forwarded where no route rewrites them: what was sent, if that is its normal form.
+    pub(super) fn target(&self, sent: Option<&PathAndQuery>) -> Option<PathAndQuery> {
+        match (sent, self.query.as_deref()) {
+            // A target that is empty but for a fragment claims to be `/`, and is not written so.
+            (_, None) if self.path == "/" => Some(PathAndQuery::from_static("/")),
+            (Some(sent), query)
+                if sent.as_str().starts_with('/') && sent.path() == self.path && sent.query() == query =>
+            {
+                Some(sent.clone())
+            }
+            (_, query) => Self::path_and_query(&self.path, query),
+        }
     }
 
     /// Path and query as they are forwarded.
@@ -260,6 +269,8 @@ fn unescape_unreserved(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderValue, Request, Uri};
+
     use super::*;
 
     #[test]
@@ -347,11 +358,34 @@ mod tests {
     }
 
     fn parts(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Parts {
-        build(http::Request::builder()).body(()).unwrap().into_parts().0
+        build(Request::builder()).body(()).unwrap().into_parts().0
     }
 
     fn head(parts: &Parts) -> Result<Head, HeadError> {
         Head::new(parts, &Limits { path_bytes: 1000, header_count: 10, header_bytes: 2000, ..Limits::default() })
+    }
+
+    #[test]
+    fn what_is_forwarded_is_what_was_understood() {
+        for (uri, expected) in [
+            ("http://h#x", "/"),
+            ("http://h", "/"),
+            ("http://h/", "/"),
+            ("/a?b=c", "/a?b=c"),
+            ("/a/../b?c", "/b?c"),
+            ("/a%2e%2e", "/a.."),
+            ("*", "*"),
+            ("/a#x", "/a"),
+        ] {
+            let mut request = Request::new(());
+            *request.uri_mut() = uri.parse().unwrap();
+            request.headers_mut().insert(HOST, HeaderValue::from_static("h"));
+            let parts = request.into_parts().0;
+            let head = Head::new(&parts, &Limits::default()).unwrap();
+            let target = head.target(parts.uri.path_and_query()).unwrap();
+            assert_eq!(target.as_str(), expected, "{uri}");
+            assert!(!Uri::from(target).path().is_empty(), "{uri}");
+        }
     }
 
     #[test]

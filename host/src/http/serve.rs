@@ -373,10 +373,9 @@ async fn send(
 /// The head as the endpoint shall see it.
 fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Refusal> {
     let target = &way.forward.targets[way.index];
-    let as_sent = parts.uri.path_and_query().filter(|sent| way.forward.path.is_none() && facts.head.is_as_sent(sent));
-    let path = match as_sent {
-        Some(sent) => sent.clone(),
-        None => sent_path(way.forward, facts.head).map_err(|(reason, why)| Refusal::because(reason, why))?,
+    let path = match way.forward.path {
+        None => facts.head.target(parts.uri.path_and_query()).ok_or(Reason::BadRequest)?,
+        Some(_) => sent_path(way.forward, facts.head).map_err(|(reason, why)| Refusal::because(reason, why))?,
     };
     parts.uri = Uri::from(path);
     let headers = &mut parts.headers;

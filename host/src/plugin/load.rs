@@ -29,8 +29,6 @@ const COMPILERS: usize = 2;
 const MOST_FUNCTION: u64 = 1 << 28;
 /// See [`MOST_FUNCTION`].
 const FEW_LOCALS: u64 = 512;
-/// What a compilation yields to the workers, as a nice value.
-const YIELD: i32 = 5;
 
 /// Why a plugin is not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +150,6 @@ fn compile_within(most: Duration, engine: &Engine, bytes: &[u8]) -> Result<Compi
     let compiler = rayon::ThreadPoolBuilder::new()
         .num_threads(COMPILERS)
         .thread_name(|index| format!("compiler-{index}"))
-        .start_handler(|_| _ = rustix::process::nice(YIELD))
         .panic_handler(|_| tracing::error!("compiling a plugin failed by a defect of the compiler"))
         .build()
         .map_err(|e| LoadError::NotCompilable(e.to_string()))?;

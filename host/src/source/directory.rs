@@ -75,8 +75,53 @@ pub struct Directory {
 
 #[derive(Debug, Default)]
 struct File {
-    objects: Vec<Object>,
+    objects: Vec<Counted>,
     finding: Option<Finding>,
+}
+
+/// An object, with what its generation is counted by.
+#[derive(Debug)]
+struct Counted {
+    object: Object,
+    generation: i64,
+    /// As the file has it.
+    written: i64,
+    /// Of all that is not metadata or status.
+    digest: [u8; 32],
+}
+
+impl Counted {
+    fn new(Written { key, version, mut value }: Written, place: &Arc<str>) -> Self {
+        let mut hash = Sha256::new();
+        for (field, value) in value.as_object().into_iter().flatten() {
+            if field != "metadata" && field != "status" {
+                hash.update(field);
+                hash.update(value.to_string());
+            }
+        }
+        let written = value["metadata"]["generation"].as_i64().unwrap_or(1);
+        value["metadata"]["generation"] = json!(written);
+        let object = Object::new(key, version, Arc::clone(place), value);
+        Self { object, generation: written, written, digest: hash.finalize().into() }
+    }
+
+    /// The object as it is published: its generation grows with every change of what is not metadata or status.
+    fn publish(&mut self, generations: &mut HashMap<ObjectKey, ([u8; 32], i64)>) -> Object {
+        let entry = generations.entry(self.object.key.clone()).or_insert((self.digest, self.written));
+        let (digest, generation) = entry;
+        if *digest != self.digest {
+            *digest = self.digest;
+            *generation = self.written.max(generation.saturating_add(1));
+        }
+        if *generation != self.generation {
+            let mut value = self.object.value().into_owned();
+            value["metadata"]["generation"] = json!(*generation);
+            let Object { key, version, place, .. } = self.object.clone();
+            self.object = Object::new(key, version, place, value);
+            self.generation = *generation;
+        }
+        self.object.clone()
+    }
 }
 
 impl Directory {
@@ -149,7 +194,7 @@ impl Directory {
                 Ok(metadata) if metadata.is_dir() => listed.directory(root, &metadata, &mut Vec::new()),
                 Ok(metadata) => {
                     listed.files.insert(root.clone(), Stamp::from(&metadata));
-                    listed.directories.extend(root.parent().map(Path::to_owned));
+                    listed.directories.extend(directory_of(root));
                 }
                 Err(error) => listed.fail(root, &format!("cannot read it: {error}")),
             }
@@ -170,8 +215,8 @@ impl Directory {
             Ok(bytes) => match parse::parse(path, &bytes) {
                 Ok(written) => {
                     let place: Arc<str> = path.display().to_string().into();
-                    let object = |written| counted(&mut self.generations, written, &place);
-                    *entry = File { objects: written.into_iter().map(object).collect(), finding: None };
+                    let objects = written.into_iter().map(|written| Counted::new(written, &place)).collect();
+                    *entry = File { objects, finding: None };
                 }
                 Err(error) => {
                     let message = format!("{}{kept}", error.message);
@@ -191,16 +236,18 @@ impl Directory {
     /// What an API server would add: namespaces and the class.
     fn snapshot(&mut self) -> Snapshot {
         let mut snapshot = Snapshot { objects: BTreeMap::new(), findings: self.root_findings.clone() };
-        for state in self.files.values() {
+        for state in self.files.values_mut() {
             snapshot.findings.extend(state.finding.clone());
-            for object in &state.objects {
+            for counted in &mut state.objects {
+                let object = &counted.object;
                 if let Some(first) = snapshot.objects.get(&object.key) {
                     let message = format!("{} has this object too; the one in {} is used", object.place, first.place);
                     let finding = Finding::on(Severity::Warning, &object.key, "", "duplicate-object", message);
                     snapshot.findings.push(finding.remedy("keep one of the two"));
                     continue;
                 }
-                snapshot.objects.insert(object.key.clone(), object.clone());
+                let object = counted.publish(&mut self.generations);
+                snapshot.objects.insert(object.key.clone(), object);
             }
         }
         self.generations.retain(|key, _| snapshot.objects.contains_key(key));
@@ -265,36 +312,19 @@ impl Listed {
     }
 }
 
+/// The directory that a file is in.
+#[must_use]
+pub fn directory_of(file: &Path) -> Option<PathBuf> {
+    let parent = file.parent()?;
+    Some(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
+}
+
 fn has_objects(path: &Path) -> bool {
     path.extension().is_some_and(|e| ["json", "yaml", "yml"].iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
 fn file(path: &Path, at: Option<(usize, usize)>) -> Subject {
     Subject::File { path: path.display().to_string(), at }
-}
-
-/// An object with its generation: that grows with every change of what is not metadata or status.
-fn counted(
-    generations: &mut HashMap<ObjectKey, ([u8; 32], i64)>,
-    Written { key, version, mut value }: Written,
-    place: &Arc<str>,
-) -> Object {
-    let mut hash = Sha256::new();
-    for (field, value) in value.as_object().into_iter().flatten() {
-        if field != "metadata" && field != "status" {
-            hash.update(field);
-            hash.update(value.to_string());
-        }
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    let written = value["metadata"]["generation"].as_i64().unwrap_or(1);
-    let (last, generation) = generations.entry(key.clone()).or_insert((digest, written));
-    if *last != digest {
-        *last = digest;
-        *generation = written.max(generation.saturating_add(1));
-    }
-    value["metadata"]["generation"] = json!(*generation);
-    Object::new(key, version, Arc::clone(place), value)
 }
 
 fn add_namespaces(snapshot: &mut Snapshot) {
@@ -310,7 +340,7 @@ fn add_namespaces(snapshot: &mut Snapshot) {
         let key = ObjectKey::core("Namespace", "", &name);
         let (mut value, place) = match snapshot.objects.get(&key) {
             Some(object) if object.label(NAME) == Some(&name) => continue,
-            Some(object) => (object.value().clone(), Arc::clone(&object.place)),
+            Some(object) => (object.value().into_owned(), Arc::clone(&object.place)),
             None => {
                 (json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}), Arc::from("(implied)"))
             }
@@ -459,6 +489,24 @@ mod tests {
         assert_eq!(snapshot.of_kind("gateway.networking.k8s.io", "GatewayClass").count(), 1);
         std::fs::write(&path, service("a", 2)).unwrap();
         assert_eq!(generation(&source.read()), Some(2));
+    }
+
+    #[test]
+    fn generations_grow_whichever_file_an_object_is_in() {
+        let root = tempfile::tempdir().unwrap();
+        let (first, second) = (root.path().join("a.json"), root.path().join("b.json"));
+        std::fs::write(&first, service("a", 1)).unwrap();
+        std::fs::write(&second, service("a", 2)).unwrap();
+        let mut source = source(root.path());
+        let key = ObjectKey::core("Service", "default", "a");
+        let mut generation = || source.read().objects[&key].value()["metadata"]["generation"].as_i64();
+        assert_eq!(generation(), Some(1));
+        std::fs::write(&first, service("a", 1)).unwrap();
+        assert_eq!(generation(), Some(1), "the same again, beside another");
+        std::fs::write(&first, service("a", 3)).unwrap();
+        assert_eq!(generation(), Some(2));
+        std::fs::remove_file(&first).unwrap();
+        assert_eq!(generation(), Some(3), "the other comes to be used");
     }
 
     #[test]

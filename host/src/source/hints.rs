@@ -28,6 +28,8 @@ pub struct Hints {
 struct State {
     /// A hint was given and not taken yet.
     given: AtomicBool,
+    /// Something happened, which may be half of a change.
+    stirred: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -52,9 +54,11 @@ impl Hints {
                 if known.ended.load(Ordering::Relaxed) {
                     return;
                 }
-                // A file that was only just created is empty; its writer is going to close it.
-                let empty = event.contains(ReadFlags::CREATE) && !event.contains(ReadFlags::ISDIR);
-                let telling = !empty && !event.contains(ReadFlags::IGNORED);
+                known.stirred.store(true, Ordering::Release);
+                // A file that was only just created or written to is going to be closed by its writer.
+                let half = event.contains(ReadFlags::CREATE) && !event.contains(ReadFlags::ISDIR);
+                let half = half || event.contains(ReadFlags::MODIFY);
+                let telling = !half && !event.contains(ReadFlags::IGNORED);
                 if telling && !known.given.swap(true, Ordering::AcqRel) {
                     hint();
                 }
@@ -68,6 +72,12 @@ impl Hints {
         self.state.given.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether anything happened since this was last asked, half of a change or a whole one.
+    pub fn is_stirred(&self) -> bool {
+        self.state.given.store(false, Ordering::Release);
+        self.state.stirred.swap(false, Ordering::AcqRel)
+    }
+
     /// Watches these directories and no others. One that was replaced under its name is watched anew.
     pub fn watch(&mut self, directories: &BTreeSet<PathBuf>) {
         self.watched.retain(|path, watch| {
@@ -79,6 +89,7 @@ impl Hints {
             stays
         });
         let what = WatchFlags::CLOSE_WRITE
+            | WatchFlags::MODIFY
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM
             | WatchFlags::CREATE

@@ -3,14 +3,16 @@
 //! Nearly every request is sent once, so that the copy is for nothing: it is one piece of memory, instead of a share in
 //! each header of the original, and becomes a request only when it is needed.
 
+use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::body::Body;
 
 use crate::http::RequestBody;
 
-/// The head of a request; its target is a path.
+/// The head of a request; its target is a path, with an authority once it went over HTTP/2.
 pub(super) struct Copied {
     method: Method,
+    authority: Option<Authority>,
     /// The target, then names and values of the headers.
     bytes: Vec<u8>,
     target: usize,
@@ -35,7 +37,8 @@ impl Copied {
             bytes.extend_from_slice(value);
             headers.push((name.len(), value.len()));
         }
-        Some(Self { method: request.method().clone(), bytes, target: target.len(), headers })
+        let authority = request.uri().authority().cloned();
+        Some(Self { method: request.method().clone(), authority, bytes, target: target.len(), headers })
     }
 
     /// The request's method.
@@ -55,7 +58,13 @@ impl Copied {
         }
         let mut request = Request::new(RequestBody::empty());
         *request.method_mut() = self.method;
-        *request.uri_mut() = Uri::try_from(target).ok()?;
+        *request.uri_mut() = match self.authority {
+            None => Uri::try_from(target).ok()?,
+            Some(authority) => {
+                let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+                uri.path_and_query(target).build().ok()?
+            }
+        };
         *request.headers_mut() = headers;
         Some(request)
     }
@@ -67,8 +76,14 @@ mod tests {
 
     #[test]
     fn a_copy_becomes_the_same_request() {
+        for uri in ["/a/b?c=d%20e", "*", "http://a.example:81/a/b?c=d"] {
+            becomes_the_same(uri);
+        }
+    }
+
+    fn becomes_the_same(uri: &'static str) {
         let mut request = Request::new(RequestBody::empty());
-        *request.uri_mut() = Uri::from_static("/a/b?c=d%20e");
+        *request.uri_mut() = Uri::from_static(uri);
         for (name, value) in [("host", "a.example"), ("x-own", ""), ("accept", "a"), ("accept", "b")] {
             request.headers_mut().append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }

@@ -89,12 +89,13 @@ impl Connecting {
         }
     }
 
-    /// Tells those that wait.
+    /// Tells those that wait; not of a shortage here, which says nothing of the endpoint.
     pub(super) fn failed(&self, error: &ConnectError) {
         let kind = match error {
+            ConnectError::Exhausted => return,
             ConnectError::Refused(error) => error.kind(),
             ConnectError::Timeout(_) => io::ErrorKind::TimedOut,
-            ConnectError::Exhausted | ConnectError::Protocol(_) => io::ErrorKind::Other,
+            ConnectError::Protocol(_) => io::ErrorKind::Other,
         };
         *self.failure.borrow_mut() = Some((Instant::now(), kind, error.to_string()));
     }

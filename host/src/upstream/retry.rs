@@ -3,7 +3,8 @@
 //! A try of which nothing reached an endpoint may always be repeated. One that may have reached it is repeated only when
 //! the request has no body that is gone with it, and by its method does no harm twice (RFC 9110 §9.2.2); so is an answer
 //! passed over whose status the route names. All of it is bounded: by the route, by [`MOST_ATTEMPTS`], and by a
-//! share of what the cluster has in flight, so that retries do not finish off what is already failing.
+//! share of what the cluster has in flight, so that retries do not finish off what is already failing. That share is not
+//! for the step from an endpoint that cannot be connected to, to one that was not tried.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Worker;
 use super::guarded::Guarded;
@@ -169,7 +169,7 @@ impl Activity {
     fn is_overdue(&self, limits: &Limits) -> bool {
         let now = Instant::now();
         self.requests.borrow().iter().filter_map(Weak::upgrade).any(|request| {
-            now > request.last.get() + limits.response_timeout + LATE
+            now > request.last.get() + limits.response_timeout.max(request.patience.get()) + LATE
                 || request.deadline.get().is_some_and(|deadline| now > deadline + LATE)
         })
     }
@@ -282,20 +282,30 @@ impl Drop for Handshaking<'_> {
 /// Serves a connection by a task of its own.
 pub(super) fn start(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
     let counted = Counted::new(worker);
-    tokio::task::spawn_local(async move { run(&counted.0, socket, stream, peer).await });
+    tokio::task::spawn_local(async move {
+        // Each boxed by itself: a connection has room for what it does now, and not for what it did before.
+        if let Some(serving) = Box::pin(begin(&counted.0, socket, stream, peer)).await {
+            serving.await;
+        }
+    });
 }
 
-async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
+/// What a connection does from its first request to its end.
+type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Finds out what a client speaks; none when it is refused.
+async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) -> Option<Serving> {
     let limits = worker.limits();
-    let Ok(stream) = Stream::new(stream) else { return };
-    let Some(target) = worker.generation().sockets.get(&socket).cloned() else { return };
+    let stream = Stream::new(stream).ok()?;
+    let target = worker.generation().sockets.get(&socket).cloned()?;
     if !target.secure {
         let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
-        return http(worker, socket, peer, limits, None, stream, matches!(http2, Ok(Ok(true)))).await;
+        return Some(http(worker, socket, peer, limits, None, stream, matches!(http2, Ok(Ok(true)))));
     }
     let Some(place) = Handshaking::begin(worker, limits.handshakes) else {
         worker.tally().handshake(None, "too-many");
-        return tracing::warn!(client = %peer, "connection closed at once: limits.handshakes is used up");
+        tracing::warn!(client = %peer, "connection closed at once: limits.handshakes is used up");
+        return None;
     };
     let handshake = timeout(limits.handshake_timeout, tls::accept(&target, stream)).await;
     drop((target, place));
@@ -304,22 +314,27 @@ async fn run(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: S
             let result = if handshake.resumed { "resumed" } else { "ok" };
             worker.tally().handshake(handshake.listener.as_ref(), result);
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            http(worker, socket, peer, limits, Some(handshake), stream, http2).await;
+            Some(http(worker, socket, peer, limits, Some(handshake), stream, http2))
         }
         Ok(Err(refused)) => {
             worker.tally().handshake(refused.listener(), refused.result());
             match &refused {
                 // Port scans and health checks open connections and say nothing.
-                Refused::NoHello(_) => return tracing::debug!(%peer, "{refused}"),
+                Refused::NoHello(_) => {
+                    tracing::debug!(%peer, "{refused}");
+                    return None;
+                }
                 // What a client does wrong is not ours to warn of; a listener that cannot serve is.
                 Refused::Unable { .. } => tracing::warn!(client = %peer, "{refused}"),
                 Refused::UnknownName { .. } | Refused::Failed { .. } => tracing::info!(client = %peer, "{refused}"),
             }
             worker.tally().refused(refused.result(), format!("{refused} (client {peer})"));
+            None
         }
         Err(_) => {
             worker.tally().handshake(None, "timeout");
             tracing::debug!(%peer, "no TLS handshake within limits.handshakeTimeout");
+            None
         }
     }
 }
@@ -340,7 +355,7 @@ async fn is_http2(stream: &Stream) -> std::io::Result<bool> {
     }
 }
 
-async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: &Rc<Worker>,
     socket: SocketAddr,
     peer: SocketAddr,
@@ -348,7 +363,7 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     handshake: Option<Handshake>,
     stream: S,
     http2: bool,
-) {
+) -> Serving {
     let activity = Activity::new();
     let guarded = Guarded::new(stream, Rc::clone(&activity), limits.response_timeout);
     let hop = Hop::new(peer.ip(), handshake.is_some(), &worker.trust());
@@ -370,43 +385,53 @@ async fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         let served = Box::pin(serve(Rc::clone(&serving), request));
         async move { Ok::<_, std::convert::Infallible>(served.await) }
     });
-    let limits = &connection.limits;
-    let ended = if http2 {
-        let mut builder = http2::Builder::new(LocalExecutor);
-        builder
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
-            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .max_pending_accept_reset_streams(MOST_PENDING_RESETS)
-            .keep_alive_interval(PING_AFTER)
-            .keep_alive_timeout(limits.header_timeout);
+    if http2 {
         let stream = Joined::new(guarded, &worker.spare);
-        let served = pin!(builder.serve_connection(TokioIo::new(stream.share()), service));
-        let mut polled = Polled { connection: served, stream };
-        drive(&connection, true, Pin::new(&mut polled), |mut c| c.connection.as_mut().graceful_shutdown()).await
+        Box::pin(async move {
+            let limits = &connection.limits;
+            let mut builder = http2::Builder::new(LocalExecutor);
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(limits.streams)
+                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_send_buf_size(SEND_BUFFER)
+                .max_pending_accept_reset_streams(MOST_PENDING_RESETS)
+                .keep_alive_interval(PING_AFTER)
+                .keep_alive_timeout(limits.header_timeout);
+            let served = pin!(builder.serve_connection(TokioIo::new(stream.share()), service));
+            let mut polled = Polled { connection: served, stream };
+            let polled = Pin::new(&mut polled);
+            let result = drive(&connection, true, polled, |mut c| c.connection.as_mut().graceful_shutdown()).await;
+            ended(peer, result);
+        })
     } else {
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            // Ours instead: hyper's would end idle connections too.
-            .header_read_timeout(None)
-            .max_buf_size(limits.header_bytes)
-            .max_headers(limits.header_count)
-            .half_close(false);
-        let mut served = builder.serve_connection(TokioIo::new(guarded), service);
-        let ended = drive(&connection, false, Pin::new(&mut served), |c| c.graceful_shutdown()).await;
-        let tunnel = connection.tunnel.borrow_mut().take();
-        if let (Ok(()), Some(tunnel)) = (&ended, tunnel) {
-            let parts = served.into_parts();
-            // Boxed, as every connection would have the room for it otherwise.
-            Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
-        }
-        ended
-    };
-    if let Err(error) = ended {
+        Box::pin(async move {
+            let limits = &connection.limits;
+            let mut builder = http1::Builder::new();
+            builder
+                .timer(TokioTimer::new())
+                // Ours instead: hyper's would end idle connections too.
+                .header_read_timeout(None)
+                .max_buf_size(limits.header_bytes)
+                .max_headers(limits.header_count)
+                .half_close(false);
+            let mut served = builder.serve_connection(TokioIo::new(guarded), service);
+            let result = drive(&connection, false, Pin::new(&mut served), |c| c.graceful_shutdown()).await;
+            let tunnel = connection.tunnel.borrow_mut().take();
+            if let (Ok(()), Some(tunnel)) = (&result, tunnel) {
+                let parts = served.into_parts();
+                // Boxed, as every connection would have the room for it otherwise.
+                Box::pin(tunnel.run(parts.io.into_inner(), parts.read_buf)).await;
+            }
+            ended(peer, result);
+        })
+    }
+}
+
+fn ended(peer: SocketAddr, result: hyper::Result<()>) {
+    if let Err(error) = result {
         tracing::debug!(client = %peer, %error, "connection ended");
     }
 }
@@ -467,24 +492,25 @@ async fn last_request<C: Future<Output = hyper::Result<()>>>(
     http2: bool,
     mut served: Pin<&mut C>,
 ) -> hyper::Result<bool> {
-    const OFTEN: Duration = Duration::from_millis(10);
+    const OFTEN: Duration = Duration::from_millis(20);
     let (activity, limits) = (&connection.activity, &connection.limits);
     let since = Instant::now();
-    loop {
+    while !(http2 && activity.served.get()) {
         let now = Instant::now();
         let asking = !activity.served.get() || activity.head_since.get().is_some();
-        let over = if activity.served.get() && http2 {
-            true
-        } else if asking {
-            activity.deadline(limits, http2).is_some_and(|deadline| now >= deadline)
+        let until = if asking {
+            activity.deadline(limits, http2)
         } else {
-            activity.in_flight.get() == 0 && now >= activity.idle_since.get().max(since) + ONE_MORE
+            (activity.in_flight.get() == 0).then(|| activity.idle_since.get().max(since) + ONE_MORE)
         };
-        if over || activity.is_overdue(limits) {
-            return Ok(false);
+        if until.is_some_and(|until| now >= until) || activity.is_overdue(limits) {
+            break;
         }
-        if let Ok(ended) = timeout(OFTEN, served.as_mut()).await {
+        // Over HTTP/2 the first request is all that is waited for, and nobody tells that it came.
+        let look = now + if http2 { OFTEN } else { LOOK };
+        if let Ok(ended) = timeout_at(until.map_or(look, |until| until.min(look)), served.as_mut()).await {
             return ended.map(|()| true);
         }
     }
+    Ok(false)
 }

@@ -9,8 +9,8 @@ use crate::plugin::Head;
 /// Longest question that is kept, in bytes; what is longer seldom comes again.
 const MOST_BYTES: usize = 1 << 10;
 
-/// A bounded number of questions with their answers. Each has two places, and the one that came last keeps the first of
-/// them, so that what is asked often stays while others come and go.
+/// A bounded number of questions with their answers. Two share two places, of which the first is for the one that was
+/// asked last: what is asked often stays while others come and go.
 #[derive(Default)]
 pub(super) struct Decisions {
     /// How many; a power of two, or none.
@@ -19,6 +19,7 @@ pub(super) struct Decisions {
     places: Vec<Decision>,
     /// The question that was last looked for.
     asked: Vec<u8>,
+    /// The first of its two places.
     at: usize,
     hashing: RandomState,
 }
@@ -48,9 +49,14 @@ impl Decisions {
         }
         let mut hasher = self.hashing.build_hasher();
         hasher.write(&self.asked);
-        self.at = usize::try_from(hasher.finish()).unwrap_or(0) & (self.most - 1);
-        let found = [self.at, self.at ^ 1].into_iter().find(|place| self.places[*place].question == self.asked)?;
-        Some(self.places[found].answer)
+        self.at = usize::try_from(hasher.finish()).unwrap_or(0) & (self.most - 2);
+        if self.places[self.at].question != self.asked {
+            if self.places[self.at + 1].question != self.asked {
+                return None;
+            }
+            self.places.swap(self.at, self.at + 1);
+        }
+        Some(self.places[self.at].answer)
     }
 
     /// Keeps the answer to the question that [`Decisions::find`] did not find just now.
@@ -58,9 +64,9 @@ impl Decisions {
         if self.asked.is_empty() {
             return;
         }
-        let (first, second) = (self.at, self.at ^ 1);
-        self.places.swap(first, second);
-        let place = &mut self.places[first];
+        // The first becomes the second, and the second is forgotten.
+        self.places.swap(self.at, self.at + 1);
+        let place = &mut self.places[self.at];
         place.question.clone_from(&self.asked);
         place.answer = answer;
     }
@@ -155,6 +161,18 @@ mod tests {
         assert_eq!(decisions.find(head("/b")), None);
         decisions.keep(None);
         assert_eq!(decisions.find(head("/b")), Some(None), "no route is an answer");
+    }
+
+    #[test]
+    fn what_is_asked_often_stays() {
+        let mut decisions = Decisions::new(2);
+        assert_eq!(decisions.find(head("/often")), None);
+        decisions.keep(Some(1));
+        for path in ["/a", "/b", "/c", "/d"] {
+            assert_eq!(decisions.find(head(path)), None);
+            decisions.keep(None);
+            assert_eq!(decisions.find(head("/often")), Some(Some(1)), "after {path}");
+        }
     }
 
     #[test]
