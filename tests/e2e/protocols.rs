@@ -315,8 +315,7 @@ fn handshakes_are_bounded() {
 #[test]
 fn handshakes_are_of_today() {
     let site = Site::new();
-    let secret = Site::secret(HELLOWORLD_CREDENTIAL);
-    let mut stapled = secret.clone();
+    let mut stapled = Site::secret(HELLOWORLD_CREDENTIAL);
     // `staple` in base64; what it says is between issuer and client.
     stapled["data"]["tls.ocsp-staple"] = json!("c3RhcGxl");
     site.apply(&stapled);

@@ -154,7 +154,7 @@ fn a_broken_file_changes_nothing_and_is_reported() {
     let complaints = gateway.log().since(place).into_iter().filter(|line| line.has(&["virtualservice.httpbin.json"]));
     assert_eq!(complaints.count(), 1, "{}", gateway.log().tail());
 
-    site.replace(&file, &only(Form::Istio, "/status/201").to_string());
+    site.replace(&file, only(Form::Istio, "/status/201").to_string());
     gateway.curl(HTTPBIN, "/status/201").ca(ca_2()).soon().answers(201);
 }
 

@@ -102,7 +102,7 @@ impl Site {
     pub fn apply(&self, object: &Value) {
         let text = |pointer| object.pointer(pointer).and_then(Value::as_str).expect("an object has kind and name");
         let file = self.object(text("/kind"), text("/metadata/name"));
-        self.replace(&file, &format!("{object:#}\n"));
+        self.replace(&file, format!("{object:#}\n"));
     }
 
     /// `kubectl delete`

@@ -1,7 +1,5 @@
 //! What is measured: real objects of both dialects, and requests of which it is known which rule takes them.
 
-use std::sync::Arc;
-
 use sekisho::object::{Object, ObjectKey};
 use serde_json::{Value, json};
 
@@ -117,8 +115,7 @@ fn object(value: Value) -> Object {
         namespace: text(&metadata["namespace"]),
         name: text(&metadata["name"]),
     };
-    let json = value.to_string().into_bytes().into();
-    Object { key, version: version.to_owned(), place: "benchmark".into(), value: Arc::new(value), json }
+    Object::new(key, version.to_owned(), "benchmark".into(), value)
 }
 
 /// As an API server fills it in.
