@@ -11,12 +11,14 @@ use http::{HeaderValue, Request};
 use super::asked::Asked;
 use super::{
     Answer, Backend, Certificate, Listener as ListenerSaid, Other, Outcome, Place, Question, QuestionError,
-    Socket as SocketSaid, nearest,
+    Socket as SocketSaid, nearest, policies,
 };
 use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Generation, Listener, Part, Socket};
-use crate::http::{Head, Hop, Misdirection, Reason, choose, clean, gather, location, sent_host, sent_path, too_long};
+use crate::http::{
+    Head, Hop, Misdirection, Reason, choose, clean, gather, location, scheme, sent_host, sent_path, too_long,
+};
 use crate::model::{Action, Destination, Forward, Origin, Route};
 use crate::object::ObjectKey;
 use crate::plugin::{self, Failure, Router};
@@ -88,13 +90,14 @@ impl Walk<'_> {
     fn go(&mut self, router: impl FnOnce(usize) -> Option<Result<Router, Failure>>) -> Result<(), Stop> {
         let socket = self.socket()?;
         let handshake = if socket.secure { Some(self.handshake(&socket)?) } else { None };
-        let parts = self.request();
+        let mut parts = self.request();
         let head = Head::new(&parts, &self.view.bootstrap.limits)
             .map_err(|error| Stop::refused(error.reason(), error.to_string()))?;
         let listener = self.listener(&socket, handshake.as_ref(), &head)?;
         let part = Arc::clone(&self.view.generation.parts[listener.plugin]);
-        let route = self.route(&listener, &part, parts, &head, router)?;
-        self.action(&route, &part, &head, socket.secure)
+        let route = self.route(&listener, &part, &mut parts, &head, router)?;
+        self.policies(&route, &parts, &part)?;
+        self.action(&route, &part, &head, scheme(&parts.headers, socket.secure))
     }
 
     /// The port of the URL is one that is bound, or else one that objects name.
@@ -263,7 +266,7 @@ impl Walk<'_> {
         &mut self,
         listener: &Listener,
         part: &Part,
-        mut parts: Parts,
+        parts: &mut Parts,
         head: &Head,
         router: impl FnOnce(usize) -> Option<Result<Router, Failure>>,
     ) -> Result<Arc<Route>, Stop> {
@@ -274,9 +277,15 @@ impl Walk<'_> {
             None => return Err(Stop::refused(Reason::PluginFailed, "the plugin has no translation")),
         };
         let peer = self.asked.client;
-        let hop = Hop::new(peer, self.asked.secure, &self.view.bootstrap.trust);
-        clean(&mut parts.headers, &hop, &HeaderValue::from_static("explain"));
-        let gathered = gather(&listener.inputs, &parts, head, &hop);
+        let bootstrap = self.view.bootstrap;
+        let trust = Arc::new(bootstrap.trust.clone());
+        let hop = Hop::new(peer, self.asked.secure, &trust, &bootstrap.headers, None);
+        let client = hop.client(&parts.headers);
+        if let Some(client) = client {
+            self.answer.action.push(format!("the client is {client}, says the trusted proxy {peer}"));
+        }
+        clean(&mut parts.headers, &hop, client, &HeaderValue::from_static("explain"));
+        let gathered = gather(&listener.inputs, parts, head, &hop, client);
         let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
         if let Some(long) = too_long(&inputs) {
             return Err(Stop::refused(
@@ -316,7 +325,16 @@ impl Walk<'_> {
         format!("{} {}", route.origin.object, route.origin.field)
     }
 
-    fn action(&mut self, route: &Route, part: &Part, head: &Head, secure: bool) -> Result<(), Stop> {
+    fn policies(&mut self, route: &Route, parts: &Parts, part: &Part) -> Result<(), Stop> {
+        let told = policies::told(route, parts, part);
+        self.answer.action.extend(told.sentences);
+        match told.answered {
+            None => Ok(()),
+            Some((status, because)) => Err(Stop { outcome: Outcome::Answered, status: Some(status), because }),
+        }
+    }
+
+    fn action(&mut self, route: &Route, part: &Part, head: &Head, scheme: &str) -> Result<(), Stop> {
         match &route.action {
             Action::Refused(why) => Err(Stop::refused(Reason::RouteRefused, why.as_str())),
             Action::Respond(response) => {
@@ -325,7 +343,7 @@ impl Walk<'_> {
                 Err(Stop { outcome: Outcome::Answered, status: Some(status), because })
             }
             Action::Redirect(redirect) => {
-                let because = format!("the client is sent to {}", location(redirect, head, secure));
+                let because = format!("the client is sent to {}", location(redirect, head, scheme));
                 Err(Stop { outcome: Outcome::Redirected, status: Some(redirect.status.as_u16()), because })
             }
             Action::Forward(forward) => self.forward(forward, part, head),
