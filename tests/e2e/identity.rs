@@ -28,7 +28,8 @@ fn site(credential: &str, server: &Value) -> (Site, Backend) {
 }
 
 fn gateway(site: &Site, tls: &Value) {
-    let secure = json!({ "port": { "number": 443, "name": "https", "protocol": "HTTPS" }, "hosts": [HELLOWORLD], "tls": tls });
+    let secure =
+        json!({ "port": { "number": 443, "name": "https", "protocol": "HTTPS" }, "hosts": [HELLOWORLD], "tls": tls });
     let open = json!({ "port": { "number": 80, "name": "http", "protocol": "HTTP" }, "hosts": ["*"] });
     site.apply(&json!({
         "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": { "name": "mygateway" },
@@ -226,10 +227,18 @@ fn the_client_behind_proxies() {
         let asked = head(gateway).header(&format!("x-forwarded-for: {forwarded}")).header("x-request-id: theirs");
         let told = asked.answers(200);
         let line = gateway.log().wait_since(place, |line| line.is_access());
-        (seen(&told, "x-client"), seen(&told, "x-forwarded-for"), line.field("client").clone(), seen(&told, "x-request-id"))
+        (
+            seen(&told, "x-client"),
+            seen(&told, "x-forwarded-for"),
+            line.field("client").clone(),
+            seen(&told, "x-request-id"),
+        )
     };
     let (client, forwarded, logged, id) = ask(&gateway, "6.6.6.6");
-    assert_eq!((client.as_deref(), forwarded.as_deref(), &logged), (Some("127.0.0.1"), Some("127.0.0.1"), &json!("127.0.0.1")));
+    assert_eq!(
+        (client.as_deref(), forwarded.as_deref(), &logged),
+        (Some("127.0.0.1"), Some("127.0.0.1"), &json!("127.0.0.1"))
+    );
     assert_ne!(id.as_deref(), Some("theirs"));
     for (hops, sent, expected) in [
         (1, "6.6.6.6, 192.0.2.7", "192.0.2.7"),
@@ -275,7 +284,8 @@ fn more_is_said_where_it_is_wanted() {
     let told = ask("/before?q=1");
     assert!(own.iter().all(|name| seen(&told, name).is_none()), "{}", told.text());
     assert_eq!((told.header("x-envoy-upstream-service-time"), told.header("server")), (None, None));
-    let all = ["x-envoy-attempt-count", "x-envoy-external-address", "x-envoy-original-path", "x-envoy-upstream-service-time"];
+    let all =
+        ["x-envoy-attempt-count", "x-envoy-external-address", "x-envoy-original-path", "x-envoy-upstream-service-time"];
     site.configure(&json!({ "headers": { "server": "overwrite", "serverName": "istio-envoy", "add": all } }));
     gateway.signal("HUP");
     rig::eventually(|| {
@@ -283,12 +293,18 @@ fn more_is_said_where_it_is_wanted() {
         if server.as_deref() == Some("istio-envoy") { Ok(()) } else { Err(format!("server: {server:?}")) }
     });
     let told = ask("/before?q=1");
-    assert_eq!(own.map(|name| seen(&told, name)), ["1", "127.0.0.1", "/before?q=1"].map(|value| Some(value.to_owned())));
+    assert_eq!(
+        own.map(|name| seen(&told, name)),
+        ["1", "127.0.0.1", "/before?q=1"].map(|value| Some(value.to_owned()))
+    );
     assert!(told.header("x-envoy-upstream-service-time").is_some_and(|time| time.parse::<u64>().is_ok()), "{told}");
     ask("/unsteady/1");
     let tries: Vec<String> = backend.heads().into_iter().filter(|head| head.starts_with("GET /unsteady/1 ")).collect();
-    let counts: Vec<bool> =
-        tries.iter().zip(1..).map(|(head, number)| head.contains(&format!("x-envoy-attempt-count: {number}\r\n"))).collect();
+    let counts: Vec<bool> = tries
+        .iter()
+        .zip(1..)
+        .map(|(head, number)| head.contains(&format!("x-envoy-attempt-count: {number}\r\n")))
+        .collect();
     assert_eq!(counts, [true, true], "{tries:?}");
     // The gateway's own answers are its own.
     let told = gateway.curl(HELLOWORLD, "/head").ca(ca()).authority("nobody.example").answers(404);

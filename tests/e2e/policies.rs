@@ -238,7 +238,11 @@ fn the_gateway_explains_its_policies() {
     let web = Web::with(&keys);
     let url = format!("http://{HOST}/hello");
     let asked = web.site.explain(&[&url, "-H", "origin: https://a.example"]).exits(0);
-    _ = asked.says(&["allows origin https://a.example", "12.5% of the requests wait 5s", "100% of the requests are copied to"]);
+    _ = asked.says(&[
+        "allows origin https://a.example",
+        "12.5% of the requests wait 5s",
+        "100% of the requests are copied to",
+    ]);
     let preflight = ["-X", "OPTIONS", "-H", "origin: https://a.example", "-H", "access-control-request-method: PUT"];
     let asked = web.site.explain(&[&[&*url][..], &preflight[..]].concat()).exits(0);
     _ = asked.says(&["the gateway answers the preflight"]);
@@ -253,9 +257,16 @@ fn a_mirror_sees_what_the_backend_sees() {
         "mirror": { "host": "shadow" } }));
     let gateway = web.site.run();
     let body: Vec<u8> = Backend::bytes(100_000).collect();
-    for (authority, shadowed) in [(HOST, "web.example.com-shadow"), ("web.example.com:81", "web.example.com-shadow:81")] {
+    for (authority, shadowed) in [(HOST, "web.example.com-shadow"), ("web.example.com:81", "web.example.com-shadow:81")]
+    {
         let told = ask(&gateway, "/before?q=1").authority(authority).post(&body).answers(200).text();
-        let copy = rig::eventually(|| web.shadow.heads().pop().filter(|head| head.contains(shadowed)).ok_or_else(|| format!("{:?}", web.shadow.heads())));
+        let copy = rig::eventually(|| {
+            web.shadow
+                .heads()
+                .pop()
+                .filter(|head| head.contains(shadowed))
+                .ok_or_else(|| format!("{:?}", web.shadow.heads()))
+        });
         assert_eq!(told.replace(&format!("host: {authority}\r\n"), &format!("host: {shadowed}\r\n")), copy);
         assert!(copy.starts_with("POST /head?q=1 HTTP/1.1\r\n") && copy.contains("x-added: by the route"), "{copy}");
     }
@@ -379,7 +390,11 @@ fn a_redirect_to_https_is_by_how_the_client_came() {
     let gateway = web.site.run();
     let secure = || ask(&gateway, "/hello?q=1").header("x-forwarded-proto: https");
     let told = secure().answers(301);
-    assert_eq!(told.header("location").as_deref(), Some("https://web.example.com/hello?q=1"), "a stranger's word: {told}");
+    assert_eq!(
+        told.header("location").as_deref(),
+        Some("https://web.example.com/hello?q=1"),
+        "a stranger's word: {told}"
+    );
     web.site.configure(&json!({ "trust": { "proxies": ["127.0.0.0/8"] } }));
     gateway.signal("HUP");
     secure().soon().answers(200);

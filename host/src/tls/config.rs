@@ -101,9 +101,9 @@ impl Verification {
         self.verifier.verify(chain, UnixTime::now())
     }
 
-    /// Whether a client's chain leads to an authority, whatever becomes of those that do not.
-    pub(super) fn trusts(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> bool {
-        self.verifier.verify_trust(leaf, others, now).is_ok()
+    /// Whether a client's chain, which was accepted, leads to an authority.
+    pub(super) fn vouches_for(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        self.verifier.vouches_for(leaf, others, now)
     }
 
     /// The digest that tells one verification from another; none is one too.

@@ -27,7 +27,7 @@ pub(super) fn told(chain: &[CertificateDer<'static>], listener: &TlsListener) ->
     let (leaf, others) = chain.split_first()?;
     let verification = listener.verification.as_ref()?;
     let text = element(leaf, listener.uris())?;
-    Some(Told { text, verified: verification.trusts(leaf, others, UnixTime::now()) })
+    Some(Told { text, verified: verification.vouches_for(leaf, others, UnixTime::now()) })
 }
 
 fn element(leaf: &CertificateDer<'_>, own_uris: &[String]) -> Option<String> {

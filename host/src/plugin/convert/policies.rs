@@ -27,15 +27,16 @@ pub(super) fn cors(said: wit::Cors) -> Result<Cors, String> {
     })
 }
 
-/// Methods and header names are tokens alike (RFC 9110 §5.6.2).
+/// Methods and header names are tokens alike (RFC 9110 §5.6.2). Several may stand in one text, as Envoy would join them.
 fn names(list: &[String], what: &str) -> Result<Option<HeaderValue>, String> {
-    if let Some(bad) = list.iter().find(|name| HeaderName::from_bytes(name.as_bytes()).is_err()) {
+    let names: Vec<&str> = list.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
+    if let Some(bad) = names.iter().find(|name| HeaderName::from_bytes(name.as_bytes()).is_err()) {
         return Err(format!("{what}: {bad:?} is not a name"));
     }
-    if list.is_empty() {
+    if names.is_empty() {
         return Ok(None);
     }
-    HeaderValue::try_from(list.join(",")).map(Some).map_err(|e| format!("{what}: {e}"))
+    HeaderValue::try_from(names.join(",")).map(Some).map_err(|e| format!("{what}: {e}"))
 }
 
 fn allowed(names: HeaderValue) -> Allowed {
@@ -134,7 +135,9 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused() {
         assert!(cors(said(vec![wit::TextMatch::Regex("(".to_owned())], &[])).unwrap_err().contains("`(`"));
-        assert!(cors(said(Vec::new(), &["GET, PUT"])).is_err());
+        assert!(cors(said(Vec::new(), &["GET PUT"])).is_err());
+        let several = cors(said(Vec::new(), &["GET, PUT", "POST"])).unwrap();
+        assert_eq!(several.methods, Some(Allowed::These(HeaderValue::from_static("GET,PUT,POST"))));
         assert!(share(wit::Fraction { numerator: 1, denominator: 0 }).is_err());
         assert!(abort(wit::Abort::Http(99)).is_err());
         let mirror = |suffix: &str| {
