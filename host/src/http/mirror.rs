@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -99,11 +100,21 @@ impl Sending {
                 Err(_) => false,
             }
         };
-        let result = match tokio::time::timeout(most, exchange).await {
-            _ if copied.is_some_and(|copied| copied.is_cut()) => "cut",
-            Ok(true) => "answered",
-            Ok(false) => "failed",
-            Err(_) => "timeout",
+        // Who takes nothing does not ask for more either, and would not learn that there is no more.
+        let cut = async {
+            match &copied {
+                Some(copied) => poll_fn(|context| copied.poll_cut(context)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            biased;
+            () = cut => "cut",
+            ended = tokio::time::timeout(most, exchange) => match ended {
+                Ok(true) => "answered",
+                Ok(false) => "failed",
+                Err(_) => "timeout",
+            },
         };
         worker.tally().mirror(&cluster.name, result);
     }
@@ -112,7 +123,7 @@ impl Sending {
 /// Reads a body to its end, for nobody.
 async fn ends(body: impl Body + Unpin) -> bool {
     let mut body = body;
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         if frame.is_err() {
             return false;
         }
@@ -133,6 +144,8 @@ struct Waiting {
     left: Option<u64>,
     state: State,
     reader: Option<Waker>,
+    /// Who ends a copy that is cut.
+    watcher: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +175,7 @@ impl Copied {
             left: hint.exact(),
             state: State::Open,
             reader: None,
+            watcher: None,
         })))
     }
 
@@ -209,8 +223,13 @@ impl Copied {
         }
     }
 
-    fn is_cut(&self) -> bool {
-        self.0.borrow().state == State::Cut
+    fn poll_cut(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.0.borrow_mut();
+        if waiting.state == State::Cut {
+            return Poll::Ready(());
+        }
+        waiting.watcher = Some(context.waker().clone());
+        Poll::Pending
     }
 
     /// The mirror reads no further.
@@ -256,6 +275,9 @@ impl Waiting {
         self.state = state;
         if state == State::Cut {
             self.frames.clear();
+            if let Some(watcher) = self.watcher.take() {
+                watcher.wake();
+            }
         }
         self.wake();
     }
@@ -278,6 +300,10 @@ mod tests {
             Poll::Ready(polled) => polled,
             Poll::Pending => panic!("there is something to read"),
         }
+    }
+
+    fn is_cut(copied: &Copied) -> bool {
+        copied.poll_cut(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn data(bytes: &'static [u8]) -> Frame<Bytes> {
@@ -312,7 +338,7 @@ mod tests {
         assert!(copied.is_end_stream() && read(&copied).is_none());
         // The body is dropped by then.
         copied.cut();
-        assert!(!copied.is_cut());
+        assert!(!is_cut(&copied));
     }
 
     #[test]
@@ -322,9 +348,9 @@ mod tests {
         assert!(read(&copied).unwrap().is_ok());
         // What was read is in nobody's way.
         copied.push(&data(b"0123456789"));
-        assert!(!copied.is_cut());
+        assert!(!is_cut(&copied));
         copied.push(&data(b"x"));
-        assert!(copied.is_cut() && read(&copied).unwrap().is_err());
+        assert!(is_cut(&copied) && read(&copied).unwrap().is_err());
         assert!(copied.0.borrow().frames.is_empty(), "nothing is kept for it");
     }
 
@@ -334,11 +360,11 @@ mod tests {
         copied.push(&data(b"01"));
         assert_eq!(copied.size_hint().exact(), Some(4));
         copied.cut();
-        assert!(copied.is_cut());
+        assert!(is_cut(&copied));
         let copied = Copied::new(&SizeHint::with_exact(4), 10);
         copied.push(&data(b"0123"));
         copied.cut();
-        assert!(!copied.is_cut());
+        assert!(!is_cut(&copied));
         assert!(read(&copied).unwrap().is_ok() && read(&copied).is_none());
     }
 
@@ -348,6 +374,6 @@ mod tests {
         copied.push(&data(b"01"));
         copied.abandon();
         copied.push(&data(b"0123456789abc"));
-        assert!(copied.0.borrow().frames.is_empty() && !copied.is_cut());
+        assert!(copied.0.borrow().frames.is_empty() && !is_cut(&copied));
     }
 }
