@@ -20,7 +20,7 @@ pub(crate) use apply::{sent_host, sent_path};
 pub use body::RequestBody;
 pub(crate) use cors::{Asked, asked};
 pub(crate) use extra::count_try;
-pub(crate) use forwarded::{Hop, clean};
+pub(crate) use forwarded::{CLIENT_CERTIFICATE, Hop, clean};
 pub use head::{Head, HeadError, normalise_host};
 pub(crate) use inputs::{gather, scheme, too_long};
 pub use respond::Reason;

@@ -100,6 +100,9 @@ fn a_backend_is_told_of_the_verified_certificate() {
             assert!(!told.text().contains("forged"), "{}", told.text());
         }
     }
+    let certificate = client().certificate.display().to_string();
+    let explained = gateway.explain(&[&format!("https://{HELLOWORLD}/head"), "--client-cert", &certificate]).exits(0);
+    _ = explained.says(&["x-forwarded-client-cert tells the endpoint"]);
     // In the clear nobody showed one.
     let told = gateway.curl_http(HELLOWORLD, "/head").header("x-forwarded-client-cert: By=forged").answers(200);
     assert_eq!(certificate_seen(&told), None);

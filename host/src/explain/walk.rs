@@ -17,7 +17,8 @@ use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Generation, Listener, Part, Socket};
 use crate::http::{
-    Head, Hop, Misdirection, Reason, choose, clean, gather, location, scheme, sent_host, sent_path, too_long,
+    CLIENT_CERTIFICATE, Head, Hop, Misdirection, Reason, choose, clean, gather, location, scheme, sent_host, sent_path,
+    too_long,
 };
 use crate::model::{Action, Destination, Forward, Origin, Route};
 use crate::object::ObjectKey;
@@ -95,7 +96,16 @@ impl Walk<'_> {
             .map_err(|error| Stop::refused(error.reason(), error.to_string()))?;
         let listener = self.listener(&socket, handshake.as_ref(), &head)?;
         let part = Arc::clone(&self.view.generation.parts[listener.plugin]);
-        let route = self.route(&listener, &part, &mut parts, &head, router)?;
+        let told = handshake.and_then(|handshake| handshake.told);
+        let hop = Hop::new(
+            self.asked.client,
+            self.asked.secure,
+            &Arc::new(self.view.bootstrap.trust.clone()),
+            &self.view.bootstrap.headers,
+            told,
+        );
+        let client = self.clean(&mut parts, &hop);
+        let route = self.route(&listener, &part, &parts, &head, (&hop, client), router)?;
         self.policies(&route, &parts, &part)?;
         self.action(&route, &part, &head, scheme(&parts.headers, socket.secure))
     }
@@ -185,7 +195,7 @@ impl Walk<'_> {
             })
             .collect();
         self.client(tls.verification.as_ref())?;
-        Ok(Handshake::assumed(sni.as_deref(), Some(Arc::clone(&listener.name)), self.asked.chain.clone()))
+        Ok(Handshake::assumed(sni.as_deref(), Some((Arc::clone(&listener.name), &**tls)), self.asked.chain.clone()))
     }
 
     /// What becomes of the client's own certificate.
@@ -262,12 +272,26 @@ impl Walk<'_> {
         }
     }
 
+    /// What of the headers comes to the router, and the client's address when a proxy says it.
+    fn clean(&mut self, parts: &mut Parts, hop: &Hop) -> Option<IpAddr> {
+        let client = hop.client(&parts.headers);
+        if let Some(client) = client {
+            self.answer.action.push(format!("the client is {client}, says the trusted proxy {}", self.asked.client));
+        }
+        clean(&mut parts.headers, hop, client, &HeaderValue::from_static("explain"));
+        if parts.headers.contains_key(CLIENT_CERTIFICATE) {
+            self.answer.action.push(format!("{CLIENT_CERTIFICATE} tells the endpoint of the client's certificate"));
+        }
+        client
+    }
+
     fn route(
         &mut self,
         listener: &Listener,
         part: &Part,
-        parts: &mut Parts,
+        parts: &Parts,
         head: &Head,
+        (hop, client): (&Hop, Option<IpAddr>),
         router: impl FnOnce(usize) -> Option<Result<Router, Failure>>,
     ) -> Result<Arc<Route>, Stop> {
         let failed = |failure: Failure| Stop::refused(Reason::PluginFailed, failure.to_string());
@@ -276,16 +300,7 @@ impl Walk<'_> {
             Some(router) => router.map_err(failed)?,
             None => return Err(Stop::refused(Reason::PluginFailed, "the plugin has no translation")),
         };
-        let peer = self.asked.client;
-        let bootstrap = self.view.bootstrap;
-        let trust = Arc::new(bootstrap.trust.clone());
-        let hop = Hop::new(peer, self.asked.secure, &trust, &bootstrap.headers, None);
-        let client = hop.client(&parts.headers);
-        if let Some(client) = client {
-            self.answer.action.push(format!("the client is {client}, says the trusted proxy {peer}"));
-        }
-        clean(&mut parts.headers, &hop, client, &HeaderValue::from_static("explain"));
-        let gathered = gather(&listener.inputs, parts, head, &hop, client);
+        let gathered = gather(&listener.inputs, parts, head, hop, client);
         let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
         if let Some(long) = too_long(&inputs) {
             return Err(Stop::refused(

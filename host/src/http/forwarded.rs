@@ -14,7 +14,7 @@ use crate::tls::Told;
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub(crate) const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -90,6 +90,7 @@ impl Hop {
             let address = std::str::from_utf8(address).ok().and_then(|text| text.trim().parse::<IpAddr>().ok());
             // Whoever wrote that did not say where the request came from.
             let Some(address) = address else { break };
+            let address = address.to_canonical();
             client = Some(address);
             if !trust.has(address) {
                 break;

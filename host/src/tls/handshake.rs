@@ -12,7 +12,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::alert::{Alert, drain};
-use super::config::Verification;
+use super::config::{TlsListener, Verification};
 use super::told::{self, Told};
 use crate::generation::Socket;
 use crate::stream::Stream;
@@ -118,9 +118,15 @@ impl Refused {
 }
 
 impl Handshake {
-    /// A handshake as it would be, for explanations.
-    pub(crate) fn assumed(sni: Option<&str>, listener: Option<Arc<str>>, chain: Vec<CertificateDer<'static>>) -> Self {
-        Self { sni: sni.map(Rc::from), listener, chain, resumed: false, told: None, verified: Cell::new(None) }
+    /// A handshake as it would be, for explanations; none of the listener's when the default credential is shown.
+    pub(crate) fn assumed(
+        sni: Option<&str>,
+        listener: Option<(Arc<str>, &TlsListener)>,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        let told = listener.as_ref().and_then(|(_, tls)| told::told(&chain, tls));
+        let listener = listener.map(|(name, _)| name);
+        Self { sni: sni.map(Rc::from), listener, chain, resumed: false, told, verified: Cell::new(None) }
     }
 
     /// Whether the client would be accepted today (decision 3). A chain that passed is verified again when the
