@@ -3,6 +3,7 @@
 //! Every key has a default that serves, and an unknown key is an error. `docs/configuration.md` lists them.
 
 mod duration;
+mod headers;
 mod raw;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+pub use headers::{Added, ClientCertificate, Extra, Headers, Server};
 
 /// Where the admin endpoint listens when the bootstrap file does not say.
 pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_000);
@@ -40,6 +43,8 @@ pub struct Bootstrap {
     pub limits: Limits,
     /// Whose forwarded headers count.
     pub trust: Trust,
+    /// What the gateway says of its clients and of itself.
+    pub headers: Headers,
     /// TLS choices that no object can make.
     pub tls: Tls,
 }
@@ -145,6 +150,12 @@ pub struct Limits {
     pub connections: usize,
     /// Of these, in their TLS handshake; beyond: accepted and closed at once.
     pub handshakes: usize,
+    /// Requests of one worker that a fault makes wait; those that come beyond do not wait.
+    pub delays: usize,
+    /// Copies of requests of one worker that are on their way to mirrors; beyond: there is no copy.
+    pub mirrors: usize,
+    /// How far a request's body may be ahead of a mirror, in bytes; beyond: the copy is cut.
+    pub mirror_buffer: usize,
     /// Idle connections kept to one endpoint by one worker.
     pub upstream_idle_connections: usize,
     /// How long an idle connection to an endpoint is kept.
@@ -177,6 +188,9 @@ impl Default for Limits {
             streams: 100,
             connections: 16_384,
             handshakes: 4096,
+            delays: 1024,
+            mirrors: 1024,
+            mirror_buffer: 256 << 10,
             upstream_idle_connections: 128,
             upstream_idle_timeout: Duration::from_secs(60),
             upstream_age: Duration::from_secs(3600),
@@ -193,6 +207,17 @@ impl Default for Limits {
 pub struct Trust {
     /// Peers whose `x-forwarded-*` and `forwarded` headers are kept; from all others they are dropped.
     pub proxies: Vec<IpNet>,
+    /// How many such proxies may stand one behind another: the client's address is at most so many addresses from the
+    /// end of `x-forwarded-for`. With 0 it is the peer's.
+    pub hops: usize,
+}
+
+impl Trust {
+    /// Whether an address is that of a proxy whose word counts.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// TLS choices that no object can make.

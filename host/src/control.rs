@@ -28,7 +28,7 @@ use crate::explain::{Answer, Question, View, explain};
 use crate::generation::Generation;
 use crate::memory;
 use crate::source::hints::Hints;
-use crate::worker::{Command, Handle, Publication, SpareWanted};
+use crate::worker::{Command, Handle, Publication, Settings, SpareWanted};
 use journal::Journal;
 use sockets::Sockets;
 
@@ -143,14 +143,13 @@ impl Control {
     /// # Errors
     /// When the sandbox or a thread cannot be started.
     pub fn start(bootstrap: Bootstrap, sender: mpsc::Sender<Event>) -> anyhow::Result<Self> {
-        let limits = Arc::new(bootstrap.limits.clone());
-        let trust = Arc::new(bootstrap.trust.clone());
+        let settings = Settings::from(&bootstrap);
         let share = descriptors_for_each(bootstrap.workers);
         let workers = (0..bootstrap.workers)
             .map(|index| {
                 let sender = sender.clone();
                 let wanted = move |wanted| drop(sender.send(Event::Spare(wanted)));
-                Handle::start(index, Arc::clone(&limits), Arc::clone(&trust), share, wanted)
+                Handle::start(index, settings.clone(), share, wanted)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let instances = 2 * workers.len();
@@ -357,9 +356,9 @@ impl Control {
         for key in current.needs_restart(&bootstrap) {
             tracing::warn!(key, "this key of the bootstrap file needs a restart to take effect");
         }
-        let (limits, trust) = (Arc::new(bootstrap.limits.clone()), Arc::new(bootstrap.trust.clone()));
+        let settings = Settings::from(&bootstrap);
         for worker in &self.workers {
-            worker.tell(Command::Settings(Arc::clone(&limits), Arc::clone(&trust)));
+            worker.tell(Command::Settings(settings.clone()));
         }
         self.pipeline.reconfigure(bootstrap);
         tracing::info!(path = %path.display(), "bootstrap file read again");

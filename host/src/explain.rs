@@ -5,6 +5,7 @@
 
 mod asked;
 mod nearest;
+mod policies;
 mod stream;
 mod walk;
 

@@ -4,6 +4,7 @@
 //! plugin said and this host cannot do stands in `refused` and is answered, never ignored.
 
 mod action;
+mod cors;
 mod path;
 mod stream;
 
@@ -14,9 +15,10 @@ use std::time::Duration;
 use http::HeaderName;
 
 pub use action::{
-    Action, Destination, Forward, HeaderOp, HeaderOps, Piece, Redirect, RedirectPort, Response, Retry, RetryOn, Route,
-    Target, Template, Variable,
+    Abort, Action, Destination, Fault, Forward, HeaderOp, HeaderOps, Mirror, Piece, Redirect, RedirectPort, Response,
+    Retry, RetryOn, Route, Share, Target, Template, Variable,
 };
+pub use cors::{Allowed, Cors, TextMatch, Unmatched};
 pub use path::PathRewrite;
 pub use stream::{StreamRoute, StreamTarget};
 

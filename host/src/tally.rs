@@ -164,6 +164,8 @@ pub struct Counts {
     pub streams: BTreeMap<StreamSeries, Streams>,
     /// By listener and result.
     pub handshakes: BTreeMap<(Arc<str>, &'static str), u64>,
+    /// Copies of requests, by the cluster that they were for and what became of them.
+    pub mirrors: BTreeMap<(Arc<str>, &'static str), u64>,
     /// The last ones, oldest first.
     pub refused: VecDeque<RefusedHandshake>,
 }
@@ -192,6 +194,9 @@ impl Counts {
         }
         for (key, count) in other.handshakes {
             *self.handshakes.entry(key).or_default() += count;
+        }
+        for (key, count) in other.mirrors {
+            *self.mirrors.entry(key).or_default() += count;
         }
         self.refused.extend(other.refused);
         self.refused.make_contiguous().sort_by_key(|refused| refused.at);
@@ -297,6 +302,11 @@ impl Tally {
     pub fn handshake(&mut self, listener: Option<&Arc<str>>, result: &'static str) {
         let listener = listener.map_or("", |listener| listener).into();
         *self.settled.handshakes.entry((listener, result)).or_default() += 1;
+    }
+
+    /// Counts a copy of a request.
+    pub fn mirror(&mut self, cluster: &str, result: &'static str) {
+        *self.settled.mirrors.entry((cluster.into(), result)).or_default() += 1;
     }
 
     /// Remembers a handshake that came to nothing.

@@ -7,6 +7,7 @@ mod config;
 pub mod credential;
 mod handshake;
 mod plain;
+mod told;
 mod x509;
 
 use rustls::pki_types::DnsName;
@@ -17,6 +18,7 @@ pub use config::{CredentialMaterial, Shown, Spec, TlsCache, TlsListener, TrustMa
 pub use handshake::{Accepted, Handshake, Refused, Sealed, accept};
 pub(crate) use plain::refusal;
 pub(crate) use rustls::pki_types::CertificateDer;
+pub(crate) use told::Told;
 pub use x509::Summary;
 pub(crate) use x509::utc;
 

@@ -6,6 +6,7 @@ mod connection;
 mod decisions;
 mod guarded;
 mod joined;
+mod places;
 mod report;
 mod routers;
 
@@ -23,10 +24,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 pub use connection::{Connection, InFlight, Progress};
+pub use places::{Place, Places};
 pub use report::{Pulse, Report};
 pub use routers::{Loaded, PluginReport, RouteError};
 
-use crate::bootstrap::{Limits, Trust};
+use crate::bootstrap::{Bootstrap, Headers, Limits, Trust};
 use crate::generation::Generation;
 use crate::plugin::{ConnectionHead, Head, Router};
 use crate::tally::Tally;
@@ -57,10 +59,31 @@ pub enum Command {
     Ping(mpsc::UnboundedSender<Pulse>),
     /// Tell how it goes.
     Report(mpsc::UnboundedSender<Report>),
-    /// Limits and trust of a re-read bootstrap file.
-    Settings(Arc<Limits>, Arc<Trust>),
+    /// What of a re-read bootstrap file concerns requests.
+    Settings(Settings),
     /// Take no new connections, end those there are, and stop.
     Drain,
+}
+
+/// What of the bootstrap file concerns requests.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Time-outs, sizes and counts.
+    pub limits: Arc<Limits>,
+    /// Whose forwarded headers count.
+    pub trust: Arc<Trust>,
+    /// What is said of clients and of the gateway.
+    pub headers: Arc<Headers>,
+}
+
+impl From<&Bootstrap> for Settings {
+    fn from(bootstrap: &Bootstrap) -> Self {
+        Self {
+            limits: Arc::new(bootstrap.limits.clone()),
+            trust: Arc::new(bootstrap.trust.clone()),
+            headers: Arc::new(bootstrap.headers.clone()),
+        }
+    }
 }
 
 /// A generation with what a worker needs of its own to serve it.
@@ -100,8 +123,7 @@ impl Handle {
     /// When no thread can be started.
     pub fn start(
         index: usize,
-        limits: Arc<Limits>,
-        trust: Arc<Trust>,
+        settings: Settings,
         share: usize,
         wanted: impl Fn(SpareWanted) + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -111,7 +133,7 @@ impl Handle {
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!(%error, "a worker cannot start"),
             };
-            let worker = Worker::new(index, limits, trust, share, Box::new(wanted));
+            let worker = Worker::new(index, settings, share, Box::new(wanted));
             runtime.block_on(worker.run(inbox));
         })?;
         Ok(Self { commands, thread })
@@ -141,10 +163,13 @@ pub struct Worker {
     index: usize,
     generation: RefCell<Arc<Generation>>,
     routers: RefCell<Routers>,
-    limits: RefCell<Arc<Limits>>,
-    trust: RefCell<Arc<Trust>>,
+    settings: RefCell<Settings>,
     /// To endpoints.
     pub pool: Pool,
+    /// Requests that are made to wait.
+    pub delays: Places,
+    /// Copies of requests that are on their way.
+    pub mirrors: Places,
     connections: Cell<usize>,
     handshakes: Cell<usize>,
     share: usize,
@@ -154,22 +179,17 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn new(
-        index: usize,
-        limits: Arc<Limits>,
-        trust: Arc<Trust>,
-        share: usize,
-        wanted: Box<dyn Fn(SpareWanted)>,
-    ) -> Rc<Self> {
-        let pool = Pool::new(&limits, share);
+    fn new(index: usize, settings: Settings, share: usize, wanted: Box<dyn Fn(SpareWanted)>) -> Rc<Self> {
+        let pool = Pool::new(&settings.limits, share);
         let ask = move |plugin| wanted(SpareWanted { worker: index, plugin });
         Rc::new(Self {
             index,
             generation: RefCell::default(),
-            routers: RefCell::new(Routers::new(limits.route_decisions, Box::new(ask))),
-            limits: RefCell::new(limits),
-            trust: RefCell::new(trust),
+            routers: RefCell::new(Routers::new(settings.limits.route_decisions, Box::new(ask))),
+            settings: RefCell::new(settings),
             pool,
+            delays: Places::default(),
+            mirrors: Places::default(),
             connections: Cell::new(0),
             handshakes: Cell::new(0),
             share,
@@ -188,13 +208,19 @@ impl Worker {
     /// Time-outs, sizes and counts.
     #[must_use]
     pub fn limits(&self) -> Arc<Limits> {
-        Arc::clone(&self.limits.borrow())
+        Arc::clone(&self.settings.borrow().limits)
     }
 
     /// Whose forwarded headers count.
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
-        Arc::clone(&self.trust.borrow())
+        Arc::clone(&self.settings.borrow().trust)
+    }
+
+    /// What is said of clients and of the gateway.
+    #[must_use]
+    pub fn headers(&self) -> Arc<Headers> {
+        Arc::clone(&self.settings.borrow().headers)
     }
 
     /// What it counts.
@@ -268,10 +294,7 @@ impl Worker {
             }
             Command::Ping(to) => drop(to.send(self.pulse())),
             Command::Report(to) => drop(to.send(self.report())),
-            Command::Settings(limits, trust) => {
-                *self.limits.borrow_mut() = limits;
-                *self.trust.borrow_mut() = trust;
-            }
+            Command::Settings(settings) => *self.settings.borrow_mut() = settings,
             Command::Publish(_) | Command::Drain => {}
         }
     }

@@ -1,6 +1,6 @@
 //! What stands behind the gateway: the real httpbin, and a small server that says what it saw.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Stdio;
@@ -70,10 +70,22 @@ struct State {
     connections: u64,
     received: u64,
     released: bool,
+    heads: VecDeque<String>,
     failures: HashMap<String, u64>,
 }
 
+/// Heads that a backend remembers.
+const MOST_HEADS: usize = 64;
+
 impl Progress {
+    fn saw(&self, head: &str) {
+        let heads = &mut self.state.lock().expect("nobody panics with it").heads;
+        if heads.len() == MOST_HEADS {
+            heads.pop_front();
+        }
+        heads.push_back(head.to_owned());
+    }
+
     /// Whether a path that fails so many times fails now.
     fn fails(&self, path: &str, times: u64) -> bool {
         let mut state = self.state.lock().expect("nobody panics with it");
@@ -115,6 +127,12 @@ impl Backend {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.progress.state.lock().expect("nobody panics with it").received
+    }
+
+    /// The heads of the last requests, oldest first.
+    #[must_use]
+    pub fn heads(&self) -> Vec<String> {
+        self.progress.state.lock().expect("nobody panics with it").heads.iter().cloned().collect()
     }
 
     /// How many connections there were.
@@ -171,6 +189,7 @@ fn serve(stream: &TcpStream, instance: &str, progress: &Progress) -> io::Result<
     let mut reader = BufReader::new(stream);
     let mut writer = BufWriter::new(stream);
     while let Some(head) = read_head(&mut reader)? {
+        progress.saw(&head.text);
         if head.text.to_ascii_lowercase().contains("\r\nexpect: 100-continue\r\n") {
             writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             writer.flush()?;

@@ -266,7 +266,7 @@ fn describe_route(
         }
         Action::Redirect(redirect) => {
             say("status", json!(redirect.status.as_u16()));
-            say("location", json!(location(redirect, head, secure)));
+            say("location", json!(location(redirect, head, if secure { "https" } else { "http" })));
         }
         Action::Forward(forward) => {
             say("clusters", json!(clusters(forward, translation)));

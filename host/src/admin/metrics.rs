@@ -129,6 +129,10 @@ impl Scrape {
         let retries =
             endpoints().map(|(plugin, name, cluster)| (vec![("plugin", plugin), ("cluster", name)], cluster.retried()));
         counters(encoder, "sekisho_cluster_retries", "Tries besides the first of each request", retries)?;
+        let mirrors = self.counts.mirrors.iter();
+        let mirrors =
+            mirrors.map(|((cluster, result), count)| (vec![("cluster", &**cluster), ("result", *result)], *count));
+        counters(encoder, "sekisho_mirrors", "Copies of requests for mirrors, by result", mirrors)?;
         let help = "Endpoints that are ready, by whether the last connection to them could be made";
         gauges(encoder, "sekisho_cluster_endpoints", help, unreached(false).chain(unreached(true)))
     }

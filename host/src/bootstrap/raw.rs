@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::headers::RawHeaders;
 use super::{Bootstrap, DEFAULT_ADMIN, Gateway, Limits, Plugin, PluginCode, PluginLimits, Tls, Trust, duration};
 
 /// More threads than any machine has cores are a slip.
@@ -29,6 +30,7 @@ pub(super) struct Raw {
     admin: RawAdmin,
     limits: RawLimits,
     trust: RawTrust,
+    headers: RawHeaders,
     tls: RawTls,
 }
 
@@ -102,6 +104,9 @@ struct RawLimits {
     streams: Option<u32>,
     connections: Option<usize>,
     handshakes: Option<usize>,
+    delays: Option<usize>,
+    mirrors: Option<usize>,
+    mirror_buffer: Option<usize>,
     upstream_idle_connections: Option<usize>,
     #[serde(deserialize_with = "duration::optional")]
     upstream_idle_timeout: Option<Duration>,
@@ -118,6 +123,7 @@ struct RawLimits {
 #[serde(deny_unknown_fields, default)]
 struct RawTrust {
     proxies: Vec<IpNet>,
+    hops: usize,
 }
 
 #[derive(Deserialize, Default)]
@@ -177,6 +183,8 @@ impl Raw {
             problems.push(format!("workers: {workers} is not between 1 and {MOST_WORKERS}"));
         }
         let limits = self.limits.check(&mut problems);
+        let headers = self.headers.check(&mut problems);
+        let trust = self.trust.check(&mut problems);
         let tls = self.tls.check(directory, &mut problems);
         let admin = self.admin.address.unwrap_or(DEFAULT_ADMIN);
         if !admin.ip().is_loopback() {
@@ -202,7 +210,8 @@ impl Raw {
             },
             admin,
             limits,
-            trust: Trust { proxies: self.trust.proxies },
+            trust,
+            headers,
             tls,
         })
     }
@@ -281,6 +290,9 @@ impl RawLimits {
             streams: self.streams.unwrap_or(defaults.streams),
             connections: self.connections.unwrap_or(defaults.connections),
             handshakes: self.handshakes.unwrap_or(defaults.handshakes),
+            delays: self.delays.unwrap_or(defaults.delays),
+            mirrors: self.mirrors.unwrap_or(defaults.mirrors),
+            mirror_buffer: self.mirror_buffer.unwrap_or(defaults.mirror_buffer),
             upstream_idle_connections: self.upstream_idle_connections.unwrap_or(defaults.upstream_idle_connections),
             upstream_idle_timeout: self.upstream_idle_timeout.unwrap_or(defaults.upstream_idle_timeout),
             upstream_age: self.upstream_age.unwrap_or(defaults.upstream_age),
@@ -300,8 +312,26 @@ impl RawLimits {
         between("streams", limits.streams as usize, 1, 10_000);
         between("connections", limits.connections, 1, 1 << 24);
         between("handshakes", limits.handshakes, 1, 1 << 24);
+        between("delays", limits.delays, 0, 1 << 24);
+        between("mirrors", limits.mirrors, 0, 1 << 24);
+        between("mirrorBuffer", limits.mirror_buffer, 0, 1 << 30);
         between("routeDecisions", limits.route_decisions, 0, 1 << 20);
         limits
+    }
+}
+
+/// More proxies one behind another are a slip.
+const MOST_HOPS: usize = 32;
+
+impl RawTrust {
+    fn check(self, problems: &mut Vec<String>) -> Trust {
+        if self.hops > MOST_HOPS {
+            problems.push(format!("trust.hops: {} is not between 0 and {MOST_HOPS}", self.hops));
+        }
+        if self.hops > 0 && self.proxies.is_empty() {
+            problems.push("trust.hops: name the proxies' networks in trust.proxies too".to_owned());
+        }
+        Trust { proxies: self.proxies, hops: self.hops }
     }
 }
 
@@ -338,6 +368,7 @@ fn check_ports(ports: BTreeMap<String, u16>, problems: &mut Vec<String>) -> BTre
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ClientCertificate, Extra, Server};
     use super::*;
 
     fn check(json: &str) -> Result<Bootstrap, String> {
@@ -402,6 +433,7 @@ mod tests {
             check(r#"{"gateway": {"?": 0}}"#),
             check(r#"{"tls": {"?": 0}}"#),
             check(r#"{"trust": {"?": 0}}"#),
+            check(r#"{"headers": {"?": 0}}"#),
             check(r#"{"admin": {"?": 0}}"#),
             check(r#"{"plugins": {"?": 0}}"#),
         ];
@@ -411,6 +443,24 @@ mod tests {
             for key in known.split('`').skip(1).step_by(2) {
                 assert!(keys.iter().any(|said| said == key), "the schema does not know `{key}`");
             }
+        }
+    }
+
+    #[test]
+    fn headers_are_named_as_they_are_sent() {
+        let said = r#"{"headers": {"clientCertificate": "always-forward", "server": "if-absent", "serverName": "x",
+            "add": ["x-envoy-original-path"]}, "trust": {"proxies": ["10.0.0.0/8"], "hops": 2}}"#;
+        let bootstrap = check(said).unwrap();
+        assert_eq!(bootstrap.headers.client_certificate, ClientCertificate::AlwaysForward);
+        assert_eq!(bootstrap.headers.server, Server::IfAbsent(http::HeaderValue::from_static("x")));
+        assert!(bootstrap.headers.add.has(Extra::OriginalPath) && !bootstrap.headers.add.has(Extra::AttemptCount));
+        assert_eq!(bootstrap.trust.hops, 2);
+        for (said, problem) in [
+            (r#"{"headers": {"add": ["x-other"]}}"#, "x-envoy-attempt-count"),
+            (r#"{"headers": {"server": "overwrite", "serverName": "\n"}}"#, "headers.serverName"),
+            (r#"{"trust": {"hops": 1}}"#, "trust.proxies"),
+        ] {
+            assert!(check(said).unwrap_err().contains(problem), "{said}");
         }
     }
 

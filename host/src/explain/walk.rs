@@ -11,12 +11,15 @@ use http::{HeaderValue, Request};
 use super::asked::Asked;
 use super::{
     Answer, Backend, Certificate, Listener as ListenerSaid, Other, Outcome, Place, Question, QuestionError,
-    Socket as SocketSaid, nearest,
+    Socket as SocketSaid, nearest, policies,
 };
 use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Generation, Listener, Part, Socket};
-use crate::http::{Head, Hop, Misdirection, Reason, choose, clean, gather, location, sent_host, sent_path, too_long};
+use crate::http::{
+    CLIENT_CERTIFICATE, Head, Hop, Misdirection, Reason, choose, clean, gather, location, scheme, sent_host, sent_path,
+    too_long,
+};
 use crate::model::{Action, Destination, Forward, Origin, Route, Transport};
 use crate::object::ObjectKey;
 use crate::plugin::{self, Failure, Router};
@@ -99,13 +102,23 @@ impl Walk<'_> {
             return self.stream(&socket, &listener, router);
         }
         let handshake = if socket.is_secure() { Some(self.handshake(&socket)?) } else { None };
-        let parts = self.request();
+        let mut parts = self.request();
         let head = Head::new(&parts, &self.view.bootstrap.limits)
             .map_err(|error| Stop::refused(error.reason(), error.to_string()))?;
         let listener = self.listener(&socket, handshake.as_ref(), &head)?;
         let part = Arc::clone(&self.view.generation.parts[listener.plugin]);
-        let route = self.route(&listener, &part, parts, &head, router)?;
-        self.action(&route, &part, &head, socket.is_secure())
+        let told = handshake.and_then(|handshake| handshake.told);
+        let hop = Hop::new(
+            self.asked.client,
+            self.asked.secure,
+            &Arc::new(self.view.bootstrap.trust.clone()),
+            &self.view.bootstrap.headers,
+            told,
+        );
+        let client = self.clean(&mut parts, &hop);
+        let route = self.route(&listener, &part, &parts, &head, (&hop, client), router)?;
+        self.policies(&route, &parts, &part)?;
+        self.action(&route, &part, &head, scheme(&parts.headers, socket.is_secure()))
     }
 
     /// The port of the URL is one that is bound, or else one that objects name.
@@ -202,7 +215,7 @@ impl Walk<'_> {
             })
             .collect();
         self.client(tls.verification.as_ref())?;
-        Ok(Handshake::assumed(sni.as_deref(), Some(Arc::clone(&listener.name)), self.asked.chain.clone()))
+        Ok(Handshake::assumed(sni.as_deref(), Some((Arc::clone(&listener.name), &**tls)), self.asked.chain.clone()))
     }
 
     /// What becomes of the client's own certificate.
@@ -279,12 +292,26 @@ impl Walk<'_> {
         }
     }
 
+    /// What of the headers comes to the router, and the client's address when a proxy says it.
+    fn clean(&mut self, parts: &mut Parts, hop: &Hop) -> Option<IpAddr> {
+        let client = hop.client(&parts.headers);
+        if let Some(client) = client {
+            self.answer.action.push(format!("the client is {client}, says the trusted proxy {}", self.asked.client));
+        }
+        clean(&mut parts.headers, hop, client, &HeaderValue::from_static("explain"));
+        if parts.headers.contains_key(CLIENT_CERTIFICATE) {
+            self.answer.action.push(format!("{CLIENT_CERTIFICATE} tells the endpoint of the client's certificate"));
+        }
+        client
+    }
+
     fn route(
         &mut self,
         listener: &Listener,
         part: &Part,
-        mut parts: Parts,
+        parts: &Parts,
         head: &Head,
+        (hop, client): (&Hop, Option<IpAddr>),
         router: impl FnOnce(usize) -> Option<Result<Router, Failure>>,
     ) -> Result<Arc<Route>, Stop> {
         let failed = |failure: Failure| Stop::refused(Reason::PluginFailed, failure.to_string());
@@ -293,10 +320,7 @@ impl Walk<'_> {
             Some(router) => router.map_err(failed)?,
             None => return Err(Stop::refused(Reason::PluginFailed, "the plugin has no translation")),
         };
-        let peer = self.asked.client;
-        let hop = Hop::new(peer, self.asked.secure, &self.view.bootstrap.trust);
-        clean(&mut parts.headers, &hop, &HeaderValue::from_static("explain"));
-        let gathered = gather(&listener.inputs, &parts, head, &hop);
+        let gathered = gather(&listener.inputs, parts, head, hop, client);
         let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
         if let Some(long) = too_long(&inputs) {
             return Err(Stop::refused(
@@ -336,7 +360,16 @@ impl Walk<'_> {
         format!("{} {}", route.origin.object, route.origin.field)
     }
 
-    fn action(&mut self, route: &Route, part: &Part, head: &Head, secure: bool) -> Result<(), Stop> {
+    fn policies(&mut self, route: &Route, parts: &Parts, part: &Part) -> Result<(), Stop> {
+        let told = policies::told(route, parts, part);
+        self.answer.action.extend(told.sentences);
+        match told.answered {
+            None => Ok(()),
+            Some((status, because)) => Err(Stop { outcome: Outcome::Answered, status: Some(status), because }),
+        }
+    }
+
+    fn action(&mut self, route: &Route, part: &Part, head: &Head, scheme: &str) -> Result<(), Stop> {
         match &route.action {
             Action::Refused(why) => Err(Stop::refused(Reason::RouteRefused, why.as_str())),
             Action::Respond(response) => {
@@ -345,7 +378,7 @@ impl Walk<'_> {
                 Err(Stop { outcome: Outcome::Answered, status: Some(status), because })
             }
             Action::Redirect(redirect) => {
-                let because = format!("the client is sent to {}", location(redirect, head, secure));
+                let because = format!("the client is sent to {}", location(redirect, head, scheme));
                 Err(Stop { outcome: Outcome::Redirected, status: Some(redirect.status.as_u16()), because })
             }
             Action::Forward(forward) => self.forward(forward, part, head),

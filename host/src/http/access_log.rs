@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Version};
 use tokio::time::Instant;
 
 use super::body::BodyWatch;
+use super::fault::Injected;
 use super::head::Head;
 use super::respond::Reason;
 use crate::tally::Ended;
@@ -37,8 +38,14 @@ pub(super) struct Entry {
     pub(super) end: End,
     pub(super) in_flight: InFlight,
     pub(super) worker: Rc<Worker>,
-    /// For an endpoint, until the head of its answer.
+    /// What was done to it on purpose.
+    pub(super) injected: Option<Injected>,
+    /// The allowed origin that it came from.
+    pub(super) origin: Option<HeaderValue>,
+    /// For an endpoint, until the head of its answer, and for a fault.
     pub(super) waited: Duration,
+    /// Of that, for the endpoint.
+    pub(super) served: Duration,
     /// Spent on the heads of request and answer, without waiting for an endpoint.
     pub(super) own: Duration,
 }
@@ -113,7 +120,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let reason = match (self.reason, self.end) {
             (Some(reason), _) => reason.name(),
-            (None, End::Complete) => "ok",
+            (None, End::Complete) => self.injected.map_or("ok", Injected::name),
             (None, End::Broken) => "response-broken",
             (None, End::ClientGone) => "client-gone",
         };

@@ -92,10 +92,10 @@ pub(crate) fn sent_host<'f>(forward: &'f Forward, target: &'f Target) -> Option<
 }
 
 /// Where a redirect sends the client. The query is kept. A port that the redirect names is left out when it is the
-/// scheme's own; one that the client sent is kept.
+/// scheme's own; one that the client sent is kept. `scheme` is how the client came.
 #[must_use]
-pub fn location(redirect: &Redirect, head: &Head, secure: bool) -> String {
-    let scheme = redirect.scheme.as_deref().unwrap_or(if secure { "https" } else { "http" });
+pub fn location(redirect: &Redirect, head: &Head, scheme: &str) -> String {
+    let scheme = redirect.scheme.as_deref().unwrap_or(scheme);
     let (sent_host, sent_port) = split_port(&head.authority);
     let host = redirect.host.as_deref().unwrap_or(sent_host);
     let own = match scheme {
@@ -136,7 +136,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => (host, Some(port)),
         _ => (authority.trim_end_matches(':'), None),
@@ -175,7 +175,7 @@ mod tests {
             (None, RedirectPort::AsSent, "[::1]:81", "http://[::1]:81/foo?q=1"),
             (None, RedirectPort::AsSent, "[::1]", "http://[::1]/foo?q=1"),
         ] {
-            assert_eq!(location(&redirect(scheme, port), &head(authority), false), expected);
+            assert_eq!(location(&redirect(scheme, port), &head(authority), "http"), expected);
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::access_log::Entry;
 use super::forwarded;
+use super::mirror::Copied;
 use crate::upstream::UpstreamBody;
 use crate::worker::Progress;
 
@@ -80,13 +81,21 @@ impl Patience {
     }
 }
 
-/// The body of a request as an endpoint gets it.
+/// The body of a request as an endpoint gets it, or a mirror.
 pub struct RequestBody {
-    inner: Option<Streamed>,
+    inner: Inner,
+}
+
+enum Inner {
+    Empty,
+    Streamed(Streamed),
+    Copied(Copied),
 }
 
 struct Streamed {
     body: Incoming,
+    /// For mirrors.
+    copies: Vec<Copied>,
     watch: BodyWatch,
     most: Option<u64>,
     patience: Patience,
@@ -98,7 +107,7 @@ impl RequestBody {
     /// No body.
     #[must_use]
     pub fn empty() -> Self {
-        Self { inner: None }
+        Self { inner: Inner::Empty }
     }
 
     pub(super) fn new(body: Incoming, most: Option<u64>, trusted: bool, progress: Rc<Progress>) -> (Self, BodyWatch) {
@@ -106,40 +115,60 @@ impl RequestBody {
         if body.is_end_stream() {
             return (Self::empty(), watch);
         }
-        let inner = Streamed { body, watch: watch.clone(), most, patience: Patience::default(), trusted, progress };
-        (Self { inner: Some(inner) }, watch)
+        let (copies, patience) = (Vec::new(), Patience::default());
+        let inner = Streamed { body, copies, watch: watch.clone(), most, patience, trusted, progress };
+        (Self { inner: Inner::Streamed(inner) }, watch)
+    }
+
+    /// What a mirror is given of it, at most so many bytes later than the endpoint; none of what has no body.
+    pub(super) fn copy(&mut self, most: usize) -> Option<Copied> {
+        let Inner::Streamed(streamed) = &mut self.inner else { return None };
+        let copied = Copied::new(&streamed.body.size_hint(), most);
+        streamed.copies.push(copied.clone());
+        Some(copied)
+    }
+
+    /// A mirror's body.
+    pub(super) fn copied(copied: Option<Copied>) -> Self {
+        Self { inner: copied.map_or(Inner::Empty, Inner::Copied) }
     }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        match &self.inner {
+            Inner::Empty => {}
+            Inner::Streamed(streamed) => streamed.copies.iter().for_each(Copied::cut),
+            Inner::Copied(copied) => copied.abandon(),
+        }
+    }
+}
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(this) = &mut self.get_mut().inner else { return Poll::Ready(None) };
-        let stall = this.progress.patience();
+impl Streamed {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let stall = self.progress.patience();
         let fail = |watch: &BodyWatch, limit: BodyLimit| {
             watch.0.limit.set(Some(limit));
             Poll::Ready(Some(Err(limit.into())))
         };
-        match Pin::new(&mut this.body).poll_frame(context) {
-            Poll::Pending if this.patience.is_over(stall, &this.progress, context) => {
-                fail(&this.watch, BodyLimit::Stalled(stall))
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending if self.patience.is_over(stall, &self.progress, context) => {
+                fail(&self.watch, BodyLimit::Stalled(stall))
             }
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
-                this.progress.moved();
+                self.progress.moved();
                 let frame = match frame.into_trailers() {
                     Ok(mut trailers) => {
-                        forwarded::remove_claims(&mut trailers, this.trusted);
+                        forwarded::remove_claims(&mut trailers, self.trusted);
                         Frame::trailers(trailers)
                     }
                     Err(frame) => frame,
                 };
-                let bytes = this.watch.bytes() + frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.watch.0.bytes.set(bytes);
-                match this.most {
-                    Some(most) if bytes > most => fail(&this.watch, BodyLimit::TooLarge(most)),
+                let bytes = self.watch.bytes() + frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.watch.0.bytes.set(bytes);
+                match self.most {
+                    Some(most) if bytes > most => fail(&self.watch, BodyLimit::TooLarge(most)),
                     _ => Poll::Ready(Some(Ok(frame))),
                 }
             }
@@ -148,18 +177,60 @@ impl Body for RequestBody {
         }
     }
 
+    /// Gives mirrors what the endpoint is given.
+    fn hand_on(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
+        for copied in &self.copies {
+            match polled {
+                Poll::Pending => {}
+                Poll::Ready(Some(Ok(frame))) => {
+                    copied.push(frame);
+                    if self.body.is_end_stream() {
+                        copied.end();
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => copied.cut(),
+                Poll::Ready(None) => copied.end(),
+            }
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.get_mut().inner {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Copied(copied) => copied.poll_frame(context),
+            Inner::Streamed(streamed) => {
+                let polled = streamed.poll_frame(context);
+                streamed.hand_on(&polled);
+                polled
+            }
+        }
+    }
+
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(|inner| inner.body.is_end_stream())
+        match &self.inner {
+            Inner::Empty => true,
+            Inner::Streamed(streamed) => streamed.body.is_end_stream(),
+            Inner::Copied(copied) => copied.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), |inner| inner.body.size_hint())
+        match &self.inner {
+            Inner::Empty => SizeHint::with_exact(0),
+            Inner::Streamed(streamed) => streamed.body.size_hint(),
+            Inner::Copied(copied) => copied.size_hint(),
+        }
     }
 }
 
 impl std::fmt::Debug for RequestBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestBody").field("empty", &self.inner.is_none()).finish_non_exhaustive()
+        f.debug_struct("RequestBody").field("empty", &matches!(self.inner, Inner::Empty)).finish_non_exhaustive()
     }
 }
 

@@ -2,16 +2,20 @@
 //! everybody else they are dropped, in every spelling that a backend might take for them, and in trailers too.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 
 use super::inputs::header_value;
-use crate::bootstrap::Trust;
+use crate::bootstrap::{ClientCertificate, Extra, Headers, Trust};
+use crate::tls::Told;
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -51,18 +55,71 @@ pub(crate) struct Hop {
     pub(crate) secure: bool,
     /// Whether the other end is a proxy whose word counts.
     pub(crate) trusted: bool,
+    /// Who else's word counts, when the other end's does and clients are looked for behind it.
+    behind: Option<Arc<Trust>>,
+    mode: ClientCertificate,
+    /// What the gateway itself says of the other end's certificate.
+    certificate: Option<HeaderValue>,
+    says_address: bool,
 }
 
 impl Hop {
-    pub(crate) fn new(peer: IpAddr, secure: bool, trust: &Trust) -> Self {
-        let trusted = trust.proxies.iter().any(|network| network.contains(&peer));
+    pub(crate) fn new(peer: IpAddr, secure: bool, trust: &Arc<Trust>, headers: &Headers, told: Option<Told>) -> Self {
+        let trusted = trust.has(peer);
         let text = HeaderValue::try_from(peer.to_string());
-        Self { peer: text.unwrap_or_else(|_| HeaderValue::from_static("")), secure, trusted }
+        let told = told.filter(|told| told.verified || headers.untrusted_client_certificate);
+        Self {
+            peer: text.unwrap_or_else(|_| HeaderValue::from_static("")),
+            secure,
+            trusted,
+            behind: (trusted && trust.hops > 0).then(|| Arc::clone(trust)),
+            mode: headers.client_certificate,
+            certificate: told.and_then(|told| HeaderValue::try_from(told.text).ok()),
+            says_address: headers.add.has(Extra::ExternalAddress),
+        }
+    }
+
+    /// The client's address, when that is not the peer's: the last one in `x-forwarded-for` that is not itself one of a
+    /// trusted proxy, as far as these may stand one behind another. What stands further left, anybody may have written.
+    pub(crate) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let trust = self.behind.as_ref()?;
+        let mut client = None;
+        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+        let addresses = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        for address in addresses.take(trust.hops) {
+            let address = std::str::from_utf8(address).ok().and_then(|text| text.trim().parse::<IpAddr>().ok());
+            // Whoever wrote that did not say where the request came from.
+            let Some(address) = address else { break };
+            let address = address.to_canonical();
+            client = Some(address);
+            if !trust.has(address) {
+                break;
+            }
+        }
+        client
+    }
+
+    /// `x-forwarded-client-cert` as backends get it.
+    fn certificate(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        use ClientCertificate::{AlwaysForward, Append, Drop, Forward, Set};
+        let given = || header_value(headers, &CLIENT_CERTIFICATE).filter(|_| self.trusted);
+        let forwarded = || given().and_then(|given| HeaderValue::from_bytes(&given).ok());
+        match (self.mode, &self.certificate) {
+            (Drop, _) | (Set | Forward | Append, None) => None,
+            (Set, Some(own)) => Some(own.clone()),
+            (Forward, Some(_)) | (AlwaysForward, _) => forwarded(),
+            (Append, Some(own)) => match given() {
+                Some(given) => HeaderValue::from_bytes(&[&given[..], b",", own.as_bytes()].concat()).ok(),
+                None => Some(own.clone()),
+            },
+        }
     }
 }
 
 /// What the peer may not say goes before anybody reads it: router and endpoint see the same headers (decision 13).
-pub(crate) fn clean(headers: &mut HeaderMap, hop: &Hop, request_id: &HeaderValue) {
+/// `client` is [`Hop::client`]'s.
+pub(crate) fn clean(headers: &mut HeaderMap, hop: &Hop, client: Option<IpAddr>, request_id: &HeaderValue) {
+    let certificate = hop.certificate(headers);
     // Of the ordinary request's headers none needs looking up.
     if headers.keys().any(|name| is_hop_by_hop(name.as_str()) || is_claim(name.as_str(), hop.trusted)) {
         // The gateway answers `100-continue` itself, as soon as it reads the body.
@@ -71,6 +128,13 @@ pub(crate) fn clean(headers: &mut HeaderMap, hop: &Hop, request_id: &HeaderValue
         remove_claims(headers, hop.trusted);
     }
     add_claims(headers, hop, request_id);
+    if let Some(certificate) = certificate {
+        headers.insert(CLIENT_CERTIFICATE, certificate);
+    }
+    if hop.says_address {
+        let address = client.and_then(|client| HeaderValue::try_from(client.to_string()).ok());
+        headers.insert(EXTERNAL_ADDRESS, address.unwrap_or_else(|| hop.peer.clone()));
+    }
     join_cookies(headers);
 }
 
@@ -208,8 +272,16 @@ mod tests {
         headers
     }
 
+    fn trust(proxies: &[&str], hops: usize) -> Arc<Trust> {
+        Arc::new(Trust { proxies: proxies.iter().map(|network| network.parse().unwrap()).collect(), hops })
+    }
+
     fn hop() -> Hop {
-        Hop::new([10, 0, 0, 1].into(), true, &Trust::default())
+        Hop::new([10, 0, 0, 1].into(), true, &trust(&[], 0), &Headers::default(), None)
+    }
+
+    fn told(verified: bool) -> Told {
+        Told { text: "Hash=own".to_owned(), verified }
     }
 
     /// What passes, line by line and without a short cut.
@@ -292,5 +364,109 @@ mod tests {
         assert_eq!((id.len(), &id[14..15]), (36, "4"));
         assert!(matches!(&id[19..20], "8" | "9" | "a" | "b"), "{id}");
         assert_ne!(id, new_request_id());
+    }
+
+    #[test]
+    fn the_client_is_the_last_one_that_no_trusted_proxy_is() {
+        let proxies = ["10.0.0.0/8", "fd00::/8"];
+        let client = |peer: &str, hops, lines: &[&'static str]| {
+            let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+            let hop = Hop::new(peer.parse().unwrap(), false, &trust(&proxies, hops), &Headers::default(), None);
+            hop.client(&headers(&lines)).map(|client| client.to_string())
+        };
+        for (peer, hops, lines, expected) in [
+            ("10.0.0.1", 1, &["6.6.6.6, 1.2.3.4"][..], Some("1.2.3.4")),
+            ("10.0.0.1", 2, &["6.6.6.6, 1.2.3.4"], Some("1.2.3.4")),
+            ("10.0.0.1", 2, &["6.6.6.6,1.2.3.4,10.0.0.2"], Some("1.2.3.4")),
+            ("10.0.0.1", 2, &["6.6.6.6,1.2.3.4", "10.0.0.2"], Some("1.2.3.4")),
+            ("10.0.0.1", 1, &["1.2.3.4,10.0.0.2"], Some("10.0.0.2")),
+            ("10.0.0.1", 3, &["10.0.0.2"], Some("10.0.0.2")),
+            ("fd00::1", 1, &["2001:db8::1"], Some("2001:db8::1")),
+            ("10.0.0.1", 0, &["1.2.3.4"], None),
+            ("10.0.0.1", 1, &[], None),
+            ("10.0.0.1", 2, &["1.2.3.4,unknown"], None),
+            ("10.0.0.1", 2, &["1.2.3.4,10.0.0.2:4711"], None),
+            ("9.9.9.9", 1, &["1.2.3.4"], None),
+        ] {
+            assert_eq!(client(peer, hops, lines).as_deref(), expected, "{peer} {hops} {lines:?}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever a client writes into the header, the proxies behind it write its address to the right.
+        #[test]
+        fn nobody_chooses_his_own_address(
+            forged in proptest::collection::vec("[ -~]{0,40}", 0..4),
+            between in 0_usize..3,
+            hops in 0_usize..4,
+            through in proptest::bool::ANY,
+        ) {
+            let own: IpAddr = [203, 0, 113, 7].into();
+            let proxy = |number: usize| IpAddr::from([10, 0, 0, u8::try_from(number).unwrap()]);
+            let mut headers = HeaderMap::new();
+            for line in &forged {
+                headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+            }
+            // The proxy that it reaches first writes its address, and the next ones those of the proxies before them.
+            let mut peer = own;
+            if through {
+                for number in 0..=between {
+                    headers.append(FORWARDED_FOR, HeaderValue::from_str(&peer.to_string()).unwrap());
+                    peer = proxy(number);
+                }
+            }
+            let hop = Hop::new(peer, false, &trust(&["10.0.0.0/8"], hops), &Headers::default(), None);
+            let client = hop.client(&headers).unwrap_or(peer);
+            let is_proxy = (0..=between).any(|number| client == proxy(number));
+            proptest::prop_assert!(client == own || (through && hops <= between && is_proxy), "{client}");
+        }
+    }
+
+    #[test]
+    fn only_the_gateway_and_trusted_proxies_speak_of_certificates() {
+        use ClientCertificate::{AlwaysForward, Append, Drop, Forward, Set};
+        let sent = |mode, trusted: bool, told: Option<Told>| {
+            let proxies: &[&str] = if trusted { &["10.0.0.0/8"] } else { &[] };
+            let said = Headers { client_certificate: mode, ..Headers::default() };
+            let hop = Hop::new([10, 0, 0, 1].into(), told.is_some(), &trust(proxies, 0), &said, told);
+            let forged = [("x-forwarded-client-cert", "Hash=a"), ("x_forwarded_client_cert", "Hash=b")];
+            let mut headers = headers(&forged);
+            clean(&mut headers, &hop, None, &HeaderValue::from_static("id"));
+            assert!(!headers.contains_key("x_forwarded_client_cert"));
+            headers.get("x-forwarded-client-cert").map(|value| value.to_str().unwrap().to_owned())
+        };
+        for (mode, trusted, certificate, expected) in [
+            (Set, false, true, Some("Hash=own")),
+            (Set, true, true, Some("Hash=own")),
+            (Set, true, false, None),
+            (Drop, true, true, None),
+            (Forward, false, true, None),
+            (Forward, true, true, Some("Hash=a")),
+            (Forward, true, false, None),
+            (Append, false, true, Some("Hash=own")),
+            (Append, true, true, Some("Hash=a,Hash=own")),
+            (Append, true, false, None),
+            (AlwaysForward, false, true, None),
+            (AlwaysForward, false, false, None),
+            (AlwaysForward, true, false, Some("Hash=a")),
+        ] {
+            let sent = sent(mode, trusted, certificate.then(|| told(true)));
+            assert_eq!(sent.as_deref(), expected, "{mode:?} {trusted} {certificate}");
+        }
+        assert_eq!(sent(Set, true, Some(told(false))), None, "accepted is not verified");
+        let said = Headers { untrusted_client_certificate: true, ..Headers::default() };
+        let hop = Hop::new([10, 0, 0, 1].into(), true, &trust(&[], 0), &said, Some(told(false)));
+        assert_eq!(hop.certificate(&HeaderMap::new()), Some(HeaderValue::from_static("Hash=own")));
+    }
+
+    #[test]
+    fn the_clients_address_is_said_when_it_is_asked_for() {
+        let said = Headers { add: [Extra::ExternalAddress].into_iter().collect(), ..Headers::default() };
+        let hop = Hop::new([10, 0, 0, 1].into(), false, &trust(&[], 0), &said, None);
+        for (client, expected) in [(None, "10.0.0.1"), (Some([1, 2, 3, 4].into()), "1.2.3.4")] {
+            let mut headers = headers(&[("x-envoy-external-address", "6.6.6.6")]);
+            clean(&mut headers, &hop, client, &HeaderValue::from_static("id"));
+            assert_eq!(headers["x-envoy-external-address"], expected);
+        }
     }
 }

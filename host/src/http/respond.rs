@@ -114,26 +114,32 @@ impl Reason {
         }
     }
 
-    /// The gRPC status that a gRPC client is told (gRPC over HTTP/2, "HTTP to gRPC status code mapping").
-    fn grpc_status(self) -> u8 {
-        match self.status() {
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => 12,
-            StatusCode::GATEWAY_TIMEOUT | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => 14,
-            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_REQUEST => 13,
-            _ => 2,
-        }
-    }
-
     /// The answer: plain text, or for a gRPC client a status in the headers of an empty response.
     #[must_use]
     pub fn response(self, grpc: bool) -> Response<Bytes> {
         if grpc {
-            return grpc_response(self.grpc_status(), self.text().trim_end());
+            return grpc_response(grpc_status(self.status()), self.text().trim_end());
         }
         let mut response = Response::new(Bytes::from_static(self.text().as_bytes()));
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         response
+    }
+}
+
+/// The gRPC status that a gRPC client is told instead of one of HTTP (gRPC over HTTP/2, "HTTP to gRPC status code
+/// mapping").
+pub(super) fn grpc_status(status: StatusCode) -> u8 {
+    match status {
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => 12,
+        StatusCode::GATEWAY_TIMEOUT
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::TOO_MANY_REQUESTS => 14,
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::BAD_REQUEST => 13,
+        StatusCode::UNAUTHORIZED => 16,
+        StatusCode::FORBIDDEN => 7,
+        _ => 2,
     }
 }
 

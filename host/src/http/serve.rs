@@ -1,6 +1,8 @@
 //! One request, from its head to its response.
 
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +20,13 @@ use super::apply::{Facts, location, sent_host, sent_path};
 use super::body::{BodyLimit, BodyWatch, RequestBody, ResponseBody};
 use super::forwarded::clean;
 use super::head::Head;
-use super::inputs::{gather, too_long};
+use super::inputs::{gather, scheme, too_long};
+use super::mirror::{self, Chosen};
 use super::respond::{Reason, grpc_response, is_grpc};
 use super::target::{Misdirection, choose};
 use super::upgrade::{self, Tunnel};
-use super::{apply, forwarded};
+use super::{apply, cors, extra, fault, forwarded};
+use crate::bootstrap::Added;
 use crate::generation::Listener;
 use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, Transport, UpstreamProtocol};
 use crate::plugin;
@@ -78,18 +82,21 @@ pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Re
     });
     entry.own = entry.started.elapsed().saturating_sub(entry.waited);
     let mut response = match answer {
-        Answer::Own(response) => {
+        Answer::Own(mut response) => {
+            finish(response.headers_mut(), &connection, &entry);
             entry.status = response.status().as_u16();
             // RFC 9110 §6.4.1: no content in an answer to HEAD, nor with these statuses.
             let empty = head_only || matches!(entry.status, 204 | 304);
             response.map(|bytes| ResponseBody::whole(if empty { Bytes::new() } else { bytes }, entry))
         }
-        Answer::Upgraded { response, upstream, place, idle } => {
+        Answer::Upgraded { mut response, upstream, place, idle } => {
+            finish(response.headers_mut(), &connection, &entry);
             entry.status = response.status().as_u16();
             connection.become_tunnel(Tunnel { upstream, _place: place, idle, entry });
             return response.map(|()| ResponseBody::unwatched());
         }
-        Answer::Upstream { response, stall, deadline } => {
+        Answer::Upstream { mut response, stall, deadline } => {
+            finish(response.headers_mut(), &connection, &entry);
             entry.status = response.status().as_u16();
             response.map(|body| ResponseBody::streamed(body, stall, deadline, entry))
         }
@@ -98,6 +105,14 @@ pub async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Re
         response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What an answer says whoever gave it.
+fn finish(headers: &mut HeaderMap, connection: &Connection, entry: &Entry) {
+    if let Some(policy) = entry.route.as_ref().and_then(|route| route.cors.as_ref()) {
+        cors::tell(headers, policy, entry.origin.as_ref());
+    }
+    extra::tell_client(headers, &connection.headers, entry);
 }
 
 fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
@@ -124,7 +139,10 @@ fn first_entry(connection: &Connection, parts: &Parts) -> Entry {
         end: End::ClientGone,
         in_flight: connection.begin(started),
         worker: Rc::clone(&connection.worker),
+        injected: None,
+        origin: None,
         waited: Duration::ZERO,
+        served: Duration::ZERO,
         own: Duration::ZERO,
     }
 }
@@ -145,13 +163,27 @@ async fn exchange(
     let upgrade = upgrade::wanted(&parts.headers, parts.version).filter(|_| body.is_end_stream());
     // hyper's own handle on the connection's upgrade goes nowhere.
     parts.extensions.clear();
-    clean(&mut parts.headers, connection.hop(), &entry.request_id);
-    let (route, target) = decide(connection, &parts, &head, entry)?;
+    let client = connection.hop().client(&parts.headers);
+    entry.client = client.unwrap_or(entry.client);
+    clean(&mut parts.headers, connection.hop(), client, &entry.request_id);
+    let Decision { route, target, mirrors } = decide(connection, &parts, &head, client, entry)?;
+    if let Some(policy) = &route.cors {
+        match cors::asked(policy, &parts.method, &parts.headers) {
+            cors::Asked::Preflight(answer) => return Ok(Answer::Own(answer)),
+            cors::Asked::Allowed(origin) => entry.origin = Some(origin),
+            cors::Asked::Nothing => {}
+        }
+    }
+    if let Some(said) = &route.fault
+        && let Some(answer) = fault::inject(said, connection, entry, grpc).await
+    {
+        return Ok(Answer::Own(answer));
+    }
     let request_id = entry.request_id.clone();
     let sni = connection.sni();
     let method = parts.method.clone();
     let facts = Facts {
-        client: connection.peer.ip(),
+        client: entry.client,
         sni: sni.as_deref(),
         request_id: request_id.to_str().unwrap_or_default(),
         method: method.as_str(),
@@ -160,7 +192,7 @@ async fn exchange(
     match &route.action {
         Action::Respond(response) => Ok(Answer::Own(own_response(response, &route, &facts, grpc))),
         Action::Redirect(redirect) => {
-            let place = location(redirect, &head, connection.is_secure());
+            let place = location(redirect, &head, scheme(&parts.headers, connection.is_secure()));
             let place =
                 HeaderValue::try_from(place).map_err(|e| Refusal::because(Reason::RouteRefused, e.to_string()))?;
             let mut response = Response::new(Bytes::new());
@@ -176,7 +208,7 @@ async fn exchange(
                 (Destination::Respond(response), _) => Ok(Answer::Own(own_response(response, &route, &facts, grpc))),
                 (Destination::Cluster(_), None) => Err(Reason::RouteRefused.into()),
                 (Destination::Cluster(_), Some(cluster)) => {
-                    let way = Way { route: &route, forward, index, cluster: &cluster, upgrade };
+                    let way = Way { route: &route, forward, index, cluster: &cluster, mirrors, upgrade };
                     send(connection, way, &facts, parts, body, entry).await
                 }
             }
@@ -184,10 +216,21 @@ async fn exchange(
     }
 }
 
-/// The route and, when it forwards, the target and its cluster. The generation is let go of with the return.
-type Decision = (Arc<Route>, Option<(usize, Option<Arc<Cluster>>)>);
+/// What is to be done. The generation is let go of with the return.
+struct Decision {
+    route: Arc<Route>,
+    /// When it forwards, the target and its cluster.
+    target: Option<(usize, Option<Arc<Cluster>>)>,
+    mirrors: Chosen,
+}
 
-fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry) -> Result<Decision, Refusal> {
+fn decide(
+    connection: &Connection,
+    parts: &Parts,
+    head: &Head,
+    client: Option<IpAddr>,
+    entry: &mut Entry,
+) -> Result<Decision, Refusal> {
     let generation = connection.worker.generation();
     let outlived = || {
         connection.close();
@@ -206,24 +249,25 @@ fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry
         return Err(Refusal::because(Reason::ListenerRefused, why.as_str()));
     }
     let part = &generation.parts[listener.plugin];
-    let index = ask(connection, listener, part.table, parts, head)?;
+    let gathered = gather(&listener.inputs, parts, head, connection.hop(), client);
+    let index = ask(connection, listener, part.table, head, &gathered)?;
     let Some(index) = index else { return Err(Refusal::because(Reason::NoRoute, "no rule matches")) };
     let route = part.routes.get(index as usize).cloned().ok_or_else(|| {
         Refusal::because(Reason::PluginFailed, format!("the plugin chose route {index} of {}", part.routes.len()))
     })?;
     entry.route = Some(Arc::clone(&route));
-    let target = match &route.action {
+    let (target, mirrors) = match &route.action {
         Action::Forward(forward) => {
             let index = pick(forward);
             let cluster = match forward.targets[index].to {
                 Destination::Cluster(cluster) => part.clusters.get(cluster).cloned(),
                 Destination::Respond(_) => None,
             };
-            Some((index, cluster))
+            (Some((index, cluster)), mirror::choose(forward, part))
         }
-        _ => None,
+        _ => (None, Chosen::new()),
     };
-    Ok((route, target))
+    Ok(Decision { route, target, mirrors })
 }
 
 /// Asks the plugin.
@@ -231,10 +275,9 @@ fn ask(
     connection: &Connection,
     listener: &Listener,
     table: u64,
-    parts: &Parts,
     head: &Head,
+    gathered: &[Option<Cow<'_, [u8]>>],
 ) -> Result<Option<u32>, Refusal> {
-    let gathered = gather(&listener.inputs, parts, head, connection.hop());
     let inputs: Vec<Option<&[u8]>> = gathered.iter().map(Option::as_deref).collect();
     if let Some(long) = too_long(&inputs) {
         let detail = format!("{long} bytes in a header that routes are chosen by");
@@ -288,13 +331,15 @@ struct Way<'r> {
     forward: &'r Forward,
     index: usize,
     cluster: &'r Cluster,
+    /// Who else gets it.
+    mirrors: Chosen,
     /// What the client's connection wants to become.
     upgrade: Option<HeaderValue>,
 }
 
 async fn send(
     connection: &Connection,
-    way: Way<'_>,
+    mut way: Way<'_>,
     facts: &Facts<'_>,
     mut parts: Parts,
     body: Incoming,
@@ -311,14 +356,20 @@ async fn send(
     {
         return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most).to_string()));
     }
-    prepare(&way, facts, &mut parts)?;
+    prepare(&way, facts, connection.headers.add, &mut parts)?;
     let client = parts.version;
     let progress = Rc::clone(&entry.in_flight.progress);
     progress.be_patient(forward.idle_timeout.unwrap_or(limits.body_timeout));
-    let (body, watch) = RequestBody::new(body, route.max_request_body, connection.hop().trusted, Rc::clone(&progress));
+    let (mut body, watch) =
+        RequestBody::new(body, route.max_request_body, connection.hop().trusted, Rc::clone(&progress));
     entry.body = watch.clone();
+    // What becomes something else is not a request any more, which a copy would be.
+    if way.upgrade.is_none() && !way.mirrors.is_empty() {
+        mirror::send(connection, forward, std::mem::take(&mut way.mirrors), &parts, &mut body);
+    }
     let request = Request::from_parts(parts, body);
-    let deadline = forward.timeout.map(|timeout| entry.started + timeout);
+    // What it waited until now a fault made it wait, which its route's time does not count.
+    let deadline = forward.timeout.map(|timeout| entry.started + entry.waited + timeout);
     let asked = Instant::now();
     let sending = upstream::send(&connection.worker.pool, cluster, forward.retry.as_ref(), client, request);
     if let Some(deadline) = deadline {
@@ -332,13 +383,14 @@ async fn send(
             Ok(sent) => break sent,
             Err(_) if deadline.is_none() && progress.last() + limits.response_timeout > until => {}
             Err(_) => {
-                entry.waited = asked.elapsed();
+                entry.waited += asked.elapsed();
                 return Err(Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string()));
             }
         }
     };
     let answered = Instant::now();
-    entry.waited = answered.duration_since(asked);
+    entry.served = answered.duration_since(asked);
+    entry.waited += entry.served;
     progress.moved_at(answered);
     let exchange = sent.map_err(|error| {
         entry.endpoint = error.endpoint();
@@ -372,7 +424,7 @@ async fn send(
 }
 
 /// The head as the endpoint shall see it.
-fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Refusal> {
+fn prepare(way: &Way<'_>, facts: &Facts<'_>, add: Added, parts: &mut Parts) -> Result<(), Refusal> {
     let target = &way.forward.targets[way.index];
     let path = match way.forward.path {
         None => facts.head.target(parts.uri.path_and_query()).ok_or(Reason::BadRequest)?,
@@ -384,6 +436,7 @@ fn prepare(way: &Way<'_>, facts: &Facts<'_>, parts: &mut Parts) -> Result<(), Re
         // To an HTTP/2 endpoint it says something; in HTTP/1.1 it is about the connection.
         headers.remove(TE);
     }
+    extra::tell_backend(headers, add, facts.head, way.forward.path.is_some());
     facts.change(headers, &way.route.headers.request);
     facts.change(headers, &target.headers.request);
     match sent_host(way.forward, target) {

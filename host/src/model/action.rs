@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Origin, PathRewrite};
+use super::{Cors, Origin, PathRewrite};
 
 /// What a router answers with, by index.
 #[derive(Debug, PartialEq)]
@@ -14,6 +14,10 @@ pub struct Route {
     pub name: String,
     /// Who says so.
     pub origin: Origin,
+    /// Which origins' pages may use it.
+    pub cors: Option<Cors>,
+    /// What is made to go wrong.
+    pub fault: Option<Fault>,
     /// Header changes for every target.
     pub headers: HeaderOps,
     /// Longest request body in bytes; beyond: 413.
@@ -52,6 +56,46 @@ pub struct Forward {
     pub idle_timeout: Option<Duration>,
     /// When to try again.
     pub retry: Option<Retry>,
+    /// Who gets a copy of the request, and has no say in the answer.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A copy of some requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// Where to, by index.
+    pub cluster: usize,
+    /// Of which requests.
+    pub share: Share,
+    /// What is added to the host that its endpoints see.
+    pub host_suffix: String,
+}
+
+/// A share of all requests, each chosen by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// So many.
+    pub numerator: u32,
+    /// Of so many; at least 1.
+    pub denominator: u32,
+}
+
+/// What is made to go wrong, to see who minds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Some requests wait so long before anything is done with them.
+    pub delay: Option<(Duration, Share)>,
+    /// Some requests, delayed or not, are answered so instead.
+    pub abort: Option<(Abort, Share)>,
+}
+
+/// An answer that looks like a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abort {
+    /// With this status.
+    Http(StatusCode),
+    /// With this status of gRPC; who does not speak it gets 200, as Envoy has it.
+    Grpc(u8),
 }
 
 /// One share of a [`Forward`].

@@ -4,6 +4,7 @@
 //! host cannot execute refuses the listener, route or cluster that carries it, which then says so.
 
 mod action;
+mod policies;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -59,7 +60,11 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
     let mut refused_routes = Vec::new();
     let mut routes = Vec::with_capacity(wit.routes.len());
     for (index, said) in (0_u32..).zip(wit.routes) {
+        let idle_cors = said.cors.is_some() && !matches!(said.action, wit::Action::Forward(_));
         let (route, refused) = action::route(said, clusters)?;
+        if idle_cors {
+            findings.push(idle_policy(&route.origin));
+        }
         if let Some(reason) = refused {
             findings.push(refusal(&route.origin, "route-refused", &reason, "its requests are answered with 500"));
             refused_routes.push((index, reason));
@@ -93,6 +98,13 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
         refused_routes,
         refused_clusters,
     })
+}
+
+/// As in Envoy, whose filter leaves such routes alone.
+fn idle_policy(origin: &Origin) -> Finding {
+    let message = "CORS concerns what backends serve; it has no effect on an answer or a redirect of the gateway's own";
+    Finding::on(Severity::Warning, &origin.object, &origin.field, "no-effect", message)
+        .remedy("take the CORS policy out of this rule, or forward its requests")
 }
 
 fn refusal(origin: &Origin, code: &str, reason: &str, effect: &str) -> Finding {

@@ -176,6 +176,11 @@ impl ClientVerifier {
         }
     }
 
+    /// Whether a chain that was accepted is one that leads to an anchor.
+    pub(super) fn vouches_for(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        self.policy.untrusted == Verdict::Refuse || self.verify_trust(leaf, others, now).is_ok()
+    }
+
     /// Whose certificates are accepted.
     pub(super) fn authorities(&self) -> Vec<String> {
         self.anchors.texts().map(str::to_owned).collect()

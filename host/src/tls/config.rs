@@ -58,6 +58,8 @@ pub struct Shown {
     pub summary: Summary,
     /// The hosts that it is for.
     hosts: Vec<String>,
+    /// The URIs among its names.
+    uris: Vec<String>,
 }
 
 impl Shown {
@@ -99,6 +101,11 @@ impl Verification {
         self.verifier.verify(chain, UnixTime::now())
     }
 
+    /// Whether a client's chain, which was accepted, leads to an authority.
+    pub(super) fn vouches_for(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        self.verifier.vouches_for(leaf, others, now)
+    }
+
     /// The digest that tells one verification from another; none is one too.
     #[must_use]
     pub fn digest(verification: &Option<Self>) -> Option<[u8; 32]> {
@@ -111,6 +118,14 @@ impl TlsListener {
     #[must_use]
     pub fn covers(&self, host: &str) -> bool {
         !self.shown.is_empty() && self.shown.iter().all(|shown| shown.covers(host))
+    }
+
+    /// The URIs that clients know it by, if all its certificates have the same: nobody tells which one a client saw.
+    pub(super) fn uris(&self) -> &[String] {
+        match self.shown.split_first() {
+            Some((first, others)) if others.iter().all(|other| other.uris == first.uris) => &first.uris,
+            _ => &[],
+        }
     }
 }
 
@@ -217,6 +232,7 @@ fn shown(spec: &Spec<'_>) -> Vec<Shown> {
         source: material.source.clone(),
         summary: material.credential.summary.clone(),
         hosts: material.credential.hosts.clone(),
+        uris: material.credential.uris.clone(),
     };
     spec.credentials.iter().map(one).collect()
 }

@@ -63,6 +63,8 @@ pub struct Credential {
     pub summary: Summary,
     /// The host names and addresses that the leaf is for, lower case, wildcards as they are.
     pub hosts: Vec<String>,
+    /// The URIs among the leaf's names.
+    pub uris: Vec<String>,
     lints: Vec<Lint>,
     validity: Vec<Validity>,
 }
@@ -142,7 +144,8 @@ impl Credential {
             CertifiedKey::new(order.iter().map(|at| CertificateDer::from(chain[*at].clone())).collect(), key);
         certified.ocsp = ocsp_staple;
         let leaf = &certificates[leaf];
-        Ok(Self { summary: leaf.into(), certified: Arc::new(certified), hosts: leaf.hosts(), lints, validity })
+        let (hosts, uris) = (leaf.hosts(), leaf.uris());
+        Ok(Self { summary: leaf.into(), certified: Arc::new(certified), hosts, uris, lints, validity })
     }
 
     /// What is worth knowing at this time.

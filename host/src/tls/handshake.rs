@@ -12,7 +12,8 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::alert::{Alert, drain};
-use super::config::Verification;
+use super::config::{TlsListener, Verification};
+use super::told::{self, Told};
 use crate::generation::{Socket, Traffic};
 use crate::stream::Stream;
 
@@ -30,6 +31,8 @@ pub struct Handshake {
     chain: Vec<CertificateDer<'static>>,
     /// Whether the session was resumed.
     pub resumed: bool,
+    /// What backends may be told of the client's certificate.
+    pub(crate) told: Option<Told>,
     /// The digest of the verification that they last passed, and when.
     verified: Cell<Option<([u8; 32], Instant)>>,
 }
@@ -137,9 +140,15 @@ impl Refused {
 }
 
 impl Handshake {
-    /// A handshake as it would be, for explanations.
-    pub(crate) fn assumed(sni: Option<&str>, listener: Option<Arc<str>>, chain: Vec<CertificateDer<'static>>) -> Self {
-        Self { sni: sni.map(Rc::from), listener, chain, resumed: false, verified: Cell::new(None) }
+    /// A handshake as it would be, for explanations; none of the listener's when the default credential is shown.
+    pub(crate) fn assumed(
+        sni: Option<&str>,
+        listener: Option<(Arc<str>, &TlsListener)>,
+        chain: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        let told = listener.as_ref().and_then(|(_, tls)| told::told(&chain, tls));
+        let listener = listener.map(|(name, _)| name);
+        Self { sni: sni.map(Rc::from), listener, chain, resumed: false, told, verified: Cell::new(None) }
     }
 
     /// Whether the client would be accepted today (decision 3). A chain that passed is verified again when the
@@ -213,13 +222,14 @@ pub async fn accept(socket: &Socket, mut stream: Stream) -> Result<Accepted, Ref
     match start.into_stream(config).into_fallible().await {
         Ok(stream) => {
             let (_, session) = stream.get_ref();
-            let chain =
+            let chain: Vec<_> =
                 session.peer_certificates().unwrap_or_default().iter().map(|c| c.clone().into_owned()).collect();
+            let told = listener.and_then(|listener| told::told(&chain, listener.tls.as_ref()?));
             let sni = sni.map(Rc::from);
             // A resumed session brings the chain along without verifying it: the first request does.
             let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
             let verified = verification.filter(|_| !resumed).map(|digest| (digest, Instant::now()));
-            let handshake = Handshake { sni, listener: name, chain, resumed, verified: Cell::new(verified) };
+            let handshake = Handshake { sni, listener: name, chain, resumed, told, verified: Cell::new(verified) };
             Ok(Accepted::Opened(Box::new(stream), handshake))
         }
         Err((error, mut stream)) => {

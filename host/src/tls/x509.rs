@@ -173,6 +173,13 @@ impl<'a> Certificate<'a> {
         self.names().into_iter().filter_map(host).collect()
     }
 
+    /// The URIs among its subject alternative names.
+    #[must_use]
+    pub(crate) fn uris(&self) -> Vec<String> {
+        let uri = |name: Name<'_>| if let Name::Uri(uri) = name { Some(uri.to_owned()) } else { None };
+        self.names().into_iter().filter_map(uri).collect()
+    }
+
     /// Whether there are subject alternative names, of whatever kind.
     #[must_use]
     pub(crate) fn has_names(&self) -> bool {

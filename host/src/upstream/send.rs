@@ -16,7 +16,7 @@ use super::copied::Copied;
 use super::pool::{Http1, Stream};
 use super::retry::{Failed, Next, Retries};
 use super::{Active, Cluster, ConnectError, Endpoint, Pool, connect};
-use crate::http::RequestBody;
+use crate::http::{RequestBody, count_try};
 use crate::model::{Retry, UpstreamProtocol};
 
 /// Why there is no response.
@@ -150,6 +150,7 @@ pub async fn send(
             Next::Over(passed_on) => return passed_on,
         }
         tried.push(endpoint.address);
+        count_try(request.headers_mut(), tried.len() + 1);
     }
 }
 

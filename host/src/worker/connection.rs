@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Worker;
 use super::guarded::Guarded;
 use super::joined::{Joined, Polled};
-use crate::bootstrap::Limits;
+use crate::bootstrap::{Headers, Limits};
 use crate::generation::Traffic;
 use crate::http::{Hop, LocalExecutor, Tunnel, serve};
 use crate::model::Transport;
@@ -62,6 +62,8 @@ pub struct Connection {
     pub handshake: Option<Handshake>,
     /// Limits as they were when it came.
     pub limits: Arc<Limits>,
+    /// What is said of its client and of the gateway.
+    pub headers: Arc<Headers>,
     hop: Hop,
     activity: Rc<Activity>,
     closing: Cell<bool>,
@@ -406,19 +408,22 @@ fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     socket: SocketAddr,
     peer: SocketAddr,
     limits: Arc<Limits>,
-    handshake: Option<Handshake>,
+    mut handshake: Option<Handshake>,
     stream: S,
     http2: bool,
 ) -> Serving {
     let activity = Activity::new();
     let guarded = Guarded::new(stream, Rc::clone(&activity), limits.response_timeout);
-    let hop = Hop::new(peer.ip(), handshake.is_some(), &worker.trust());
+    let headers = worker.headers();
+    let told = handshake.as_mut().and_then(|handshake| handshake.told.take());
+    let hop = Hop::new(peer.ip(), handshake.is_some(), &worker.trust(), &headers, told);
     let connection = Rc::new(Connection {
         worker: Rc::clone(worker),
         socket,
         peer,
         handshake,
         limits,
+        headers,
         hop,
         activity,
         closing: Cell::new(false),

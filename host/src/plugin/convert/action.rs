@@ -7,15 +7,15 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use regex::RegexBuilder;
 
 use super::super::bindings::routes::sekisho::gateway::model as wit;
-use super::{index, name, origin};
+use super::{index, name, origin, policies};
 use crate::model::{
-    Action, Destination, Forward, HeaderOp, HeaderOps, PathRewrite, Redirect, RedirectPort, Response, Retry, RetryOn,
-    Route, Target, Template, Variable,
+    Action, Cors, Destination, Fault, Forward, HeaderOp, HeaderOps, PathRewrite, Redirect, RedirectPort, Response,
+    Retry, RetryOn, Route, Target, Template, Variable,
 };
 use crate::printable::{self, printable};
 
 /// What a compiled regular expression may take, in bytes.
-const REGEX_BYTES: usize = 1 << 20;
+pub(super) const REGEX_BYTES: usize = 1 << 20;
 
 /// Headers that frame messages or name their way: the host's alone.
 const HOST_OWNED: [HeaderName; 7] = [
@@ -29,30 +29,45 @@ const HOST_OWNED: [HeaderName; 7] = [
 ];
 
 /// A route, and why this host refuses it if it does.
-pub(super) fn route(said: wit::Route, clusters: usize) -> Result<(Route, Option<String>), String> {
-    let name = name(said.name);
+pub(super) fn route(mut said: wit::Route, clusters: usize) -> Result<(Route, Option<String>), String> {
+    let name = name(std::mem::take(&mut said.name));
     check_indices(&said.action, clusters).map_err(|e| format!("route `{name}`: {e}"))?;
-    let unsupported = [
-        (said.cors.is_some(), "CORS"),
-        (said.fault.is_some(), "fault injection"),
-        (!said.filters.is_empty(), "filters"),
-        (!said.extensions.is_empty(), "extensions"),
-    ];
+    let unsupported = [(!said.filters.is_empty(), "filters"), (!said.extensions.is_empty(), "extensions")];
     let refusal =
         unsupported.iter().find(|(used, _)| *used).map(|(_, what)| format!("{what}: not served by this version"));
+    let max_request_body = said.max_request_body;
+    let origin = origin(said.origin.clone());
     let compiled = match refusal {
         Some(reason) => Err(reason),
-        None => header_ops(said.headers).and_then(|headers| Ok((headers, action(said.action)?))),
+        None => compile(said),
     };
-    let ((headers, action), refused) = match compiled {
+    let (compiled, refused) = match compiled {
         Ok(compiled) => (compiled, None),
         Err(reason) => {
             let reason = printable(reason, printable::SENTENCE);
-            ((HeaderOps::default(), Action::Refused(reason.clone())), Some(reason))
+            let nothing = Compiled { cors: None, fault: None, headers: HeaderOps::default() };
+            ((nothing, Action::Refused(reason.clone())), Some(reason))
         }
     };
-    let max_request_body = said.max_request_body;
-    Ok((Route { name, origin: origin(said.origin), headers, max_request_body, action }, refused))
+    let (Compiled { cors, fault, headers }, action) = compiled;
+    Ok((Route { name, origin, cors, fault, headers, max_request_body, action }, refused))
+}
+
+/// What a route says besides its action.
+struct Compiled {
+    cors: Option<Cors>,
+    fault: Option<Fault>,
+    headers: HeaderOps,
+}
+
+fn compile(said: wit::Route) -> Result<(Compiled, Action), String> {
+    let forwards = matches!(said.action, wit::Action::Forward(_));
+    let policies = Compiled {
+        cors: said.cors.filter(|_| forwards).map(policies::cors).transpose()?,
+        fault: said.fault.map(policies::fault).transpose()?,
+        headers: header_ops(said.headers)?,
+    };
+    Ok((policies, action(said.action)?))
 }
 
 fn check_indices(action: &wit::Action, clusters: usize) -> Result<(), String> {
@@ -76,9 +91,6 @@ fn action(action: wit::Action) -> Result<Action, String> {
 }
 
 fn forward(said: wit::Forward) -> Result<Forward, String> {
-    if !said.mirrors.is_empty() {
-        return Err("mirroring: not served by this version".to_owned());
-    }
     if said.session.is_some() {
         return Err("session persistence: not served by this version".to_owned());
     }
@@ -95,6 +107,7 @@ fn forward(said: wit::Forward) -> Result<Forward, String> {
         timeout: said.timeout.map(Duration::from_millis),
         idle_timeout: said.idle_timeout.map(Duration::from_millis),
         retry: said.retry.map(retry).transpose()?,
+        mirrors: said.mirrors.into_iter().map(policies::mirror).collect::<Result<_, _>>()?,
     })
 }
 
@@ -147,7 +160,7 @@ fn target(said: wit::Target) -> Result<Target, String> {
     })
 }
 
-fn host(text: &str) -> Result<HeaderValue, String> {
+pub(super) fn host(text: &str) -> Result<HeaderValue, String> {
     let legal = text.parse::<http::uri::Authority>().is_ok_and(|authority| !authority.as_str().contains('@'));
     match HeaderValue::try_from(text) {
         Ok(value) if legal => Ok(value),
@@ -185,7 +198,7 @@ fn path_rewrite(said: wit::PathRewrite) -> Result<PathRewrite, String> {
 }
 
 /// A syntax error is drawn over several lines; the last says what it is.
-fn last_line(error: &regex::Error) -> String {
+pub(super) fn last_line(error: &regex::Error) -> String {
     let text = error.to_string();
     text.lines().last().map(|line| line.trim_start_matches("error: ").to_owned()).unwrap_or_default()
 }
