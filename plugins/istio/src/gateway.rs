@@ -160,7 +160,7 @@ impl Reader<'_> {
         if bind.is_empty() {
             return Some(Bind::Shared);
         }
-        if let Some(path) = bind.strip_prefix("unix://").filter(|path| path.starts_with(['/', '@'])) {
+        if let Some(path) = bind.strip_prefix("unix://").filter(|path| is_socket(path)) {
             return Some(Bind::Unix(path.to_owned()));
         }
         if let Ok(ip) = bind.parse() {
@@ -225,6 +225,11 @@ impl Reader<'_> {
             findings.info(&at.field("name"), "no-effect", message, "remove the field");
         }
     }
+}
+
+/// A file by its absolute path, or a name in the abstract namespace.
+fn is_socket(path: &str) -> bool {
+    path.starts_with('@') || path.starts_with('/') && !path.ends_with('/')
 }
 
 /// The protocols of ports, as far as they differ here.
@@ -301,6 +306,11 @@ fn kind(
             None
         }
         (Protocol::Https | Protocol::Tls, Some(tls)) => {
+            if tls.https_redirect {
+                let message = "a server of this protocol has nothing to redirect to https; the field has no effect";
+                let remedy = "put it on the HTTP server of the same hosts";
+                findings.warning(&at.field("httpsRedirect"), "no-effect", message, remedy);
+            }
             let termination = match mode(tls, &at, findings)? {
                 None => return Some(Kind::Passthrough),
                 Some(mode) => tls::read(tls, mode, &environment.namespace, &at, findings)?,
@@ -326,7 +336,7 @@ fn mode(tls: &objects::ServerTls, at: &Place<'_>, findings: &mut Findings) -> Op
             None
         }
         Some("PASSTHROUGH") => {
-            if names_certificate(tls) {
+            if names_certificate(tls) || !tls.ca_crl.is_empty() {
                 let message = "nothing is decrypted in mode PASSTHROUGH, so that the certificate is not used";
                 findings.warning(at, "no-effect", message, "write `mode: SIMPLE`, or remove the certificate");
             }

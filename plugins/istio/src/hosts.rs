@@ -157,6 +157,9 @@ fn parse(text: &str, namespace: &str) -> Result<(HostName, Namespaces), String> 
         Some((name, host)) if is_dns_label(name) => (Namespaces::Only(BTreeSet::from([name.to_owned()])), host),
         Some((name, _)) => return Err(format!("`{name}` is not a namespace")),
     };
+    if host != "*" && !host.contains('.') {
+        return Err("a name without a dot, which no VirtualService can name".to_owned());
+    }
     HostName::parse(host).map(|host| (host, namespaces))
 }
 

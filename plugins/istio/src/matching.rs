@@ -6,7 +6,7 @@ use sekisho_sdk::Environment;
 use sekisho_sdk::table::{PathRule, ValueRule, check_regex};
 
 use crate::findings::{Findings, Place};
-use crate::names::{gateway_reference, is_header_name, port_number};
+use crate::names::{gateway_reference, is_dns_label, is_header_name, port_number};
 use crate::objects::virtual_service::{HttpMatch, StringMatch};
 
 /// One entry of `match`: all of it must hold.
@@ -91,6 +91,7 @@ pub(crate) fn read(
         let message = "`name` and `statPrefix` of a match have no effect; metrics carry the rule's name";
         findings.info(at, "no-effect", message, "name the rule instead");
     }
+    let legal = legal && source_namespace(&said.source_namespace, at, findings);
     let has_label =
         |(name, value): (&String, &String)| environment.labels.iter().any(|(own, label)| own == name && label == value);
     let here = said.source_labels.iter().all(has_label)
@@ -100,6 +101,15 @@ pub(crate) fn read(
         (Some(path), Some(port), true) => Some(Match { path, conditions, port, gateways, here }),
         _ => None,
     }
+}
+
+fn source_namespace(name: &str, at: &Place<'_>, findings: &mut Findings) -> bool {
+    let legal = name.is_empty() || is_dns_label(name);
+    if !legal {
+        let message = format!("`{name}` cannot be a namespace, so that this match never holds");
+        findings.error(&at.field("sourceNamespace"), "invalid-value", message, "correct it, or remove the field");
+    }
+    legal
 }
 
 struct Reader<'f> {
@@ -113,7 +123,12 @@ impl Reader<'_> {
         let Some(uri) = &said.uri else { return Some(PathRule::Any) };
         let at = at.field("uri");
         let ignore_case = said.ignore_uri_case;
-        Some(match self.rule(uri, &at)? {
+        // Envoy takes an empty prefix of a path, and of nothing else.
+        let rule = match uri.prefix.as_deref() {
+            Some("") if uri.exact.is_none() && uri.regex.is_none() => ValueRule::Prefix(String::new()),
+            _ => self.rule(uri, &at)?,
+        };
+        Some(match rule {
             ValueRule::Present => PathRule::Any,
             ValueRule::Exact(value) => PathRule::Exact { value, ignore_case },
             ValueRule::Prefix(value) => PathRule::Prefix { value, ignore_case },
@@ -191,8 +206,12 @@ impl Reader<'_> {
         let rule = match (exact, prefix, regex) {
             (None, None, None) => ValueRule::Present,
             (Some(exact), None, None) => ValueRule::Exact(exact.clone()),
-            (None, Some(prefix), None) => ValueRule::Prefix(prefix.clone()),
+            (None, Some(prefix), None) => {
+                self.not_empty(prefix, "prefix", at)?;
+                ValueRule::Prefix(prefix.clone())
+            }
             (None, None, Some(pattern)) => {
+                self.not_empty(pattern, "regex", at)?;
                 self.regex(pattern, at)?;
                 ValueRule::Regex(pattern.clone())
             }
@@ -203,6 +222,16 @@ impl Reader<'_> {
             }
         };
         Some(rule)
+    }
+
+    /// What Istio refuses, as it hardly means anything.
+    fn not_empty(&mut self, text: &str, field: &str, at: &Place<'_>) -> Option<()> {
+        if text.is_empty() {
+            let message = format!("an empty `{field}` cannot be matched with");
+            self.findings.error(&at.field(field), "invalid-value", message, "write `{}` to ask for presence alone");
+            return None;
+        }
+        Some(())
     }
 
     fn regex(&mut self, pattern: &str, at: &Place<'_>) -> Option<()> {
