@@ -52,7 +52,12 @@ pub(crate) fn build(
         let virtual_hosts = hosts.finish(listener.port, services, builder.findings);
         listener.inputs.clone_from(&hosts.inputs.names);
         let inputs = hosts.inputs.names;
-        builder.routes.tables.push(ListenerRules { on_miss: OnMiss::Stop, inputs, virtual_hosts });
+        builder.routes.tables.push(ListenerRules {
+            on_miss: OnMiss::Stop,
+            inputs,
+            virtual_hosts,
+            server_names: Vec::new(),
+        });
     }
     builder.routes
 }
