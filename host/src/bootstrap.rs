@@ -151,6 +151,8 @@ pub struct Limits {
     pub upstream_idle_timeout: Duration,
     /// How old a connection to an endpoint becomes; then it takes no further request.
     pub upstream_age: Duration,
+    /// A connection that is not read as requests, silent on both sides for so long, ends.
+    pub stream_idle_timeout: Duration,
     /// Routes that a worker remembers of each plugin, by all that the plugin was told of the request.
     pub route_decisions: usize,
     /// A file of objects, in bytes; beyond: it is not read.
@@ -178,6 +180,7 @@ impl Default for Limits {
             upstream_idle_connections: 128,
             upstream_idle_timeout: Duration::from_secs(60),
             upstream_age: Duration::from_secs(3600),
+            stream_idle_timeout: Duration::from_secs(3600),
             route_decisions: 1024,
             resource_bytes: 64 << 20,
             plugin_bytes: 32 << 20,

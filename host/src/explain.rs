@@ -5,6 +5,7 @@
 
 mod asked;
 mod nearest;
+mod stream;
 mod walk;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::host_pattern::{HostIndex, HostPattern};
-use crate::model::{Input, Misdirected, Origin, Route};
+use crate::model::{Input, Misdirected, Origin, Protocol, Route, StreamRoute, Transport};
 use crate::object::ObjectKey;
 use crate::tls::TlsListener;
 use crate::upstream::Cluster;
@@ -31,6 +31,8 @@ pub struct Part {
     pub table: u64,
     /// What its router answers with.
     pub routes: Vec<Arc<Route>>,
+    /// What it answers with for connections that are not read as requests.
+    pub streams: Vec<Arc<StreamRoute>>,
     /// Where these lead.
     pub clusters: Vec<Arc<Cluster>>,
 }
@@ -40,14 +42,16 @@ pub struct Part {
 pub struct Socket {
     /// Its address.
     pub address: SocketAddr,
-    /// Whether clients speak TLS on it.
-    pub secure: bool,
+    /// How clients begin on it.
+    pub transport: Transport,
     /// Which names lead to which listener.
     pub hosts: HostIndex<usize>,
     /// The listeners, of all plugins.
     pub listeners: Vec<Arc<Listener>>,
     /// The same by their names.
     pub by_name: HashMap<Arc<str>, usize>,
+    /// Whether TLS of some of its clients ends elsewhere.
+    pub some_sealed: bool,
     /// What is shown to clients whose SNI no listener claims.
     pub default_tls: Option<Arc<rustls::ServerConfig>>,
 }
@@ -67,6 +71,8 @@ pub struct Listener {
     pub port: u16,
     /// The objects that its secrets may be in.
     pub secrets: Vec<ObjectKey>,
+    /// What its connections carry.
+    pub traffic: Traffic,
     /// The names it claims.
     pub hosts: Vec<HostPattern>,
     /// What to do with an authority of another listener.
@@ -79,7 +85,34 @@ pub struct Listener {
     pub refused: Option<String>,
 }
 
+/// What connections of a listener carry, as far as this gateway looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Requests.
+    Requests,
+    /// Bytes.
+    Bytes,
+    /// Bytes of a TLS connection that ends elsewhere.
+    Sealed,
+}
+
+impl From<&Protocol> for Traffic {
+    fn from(protocol: &Protocol) -> Self {
+        match protocol {
+            Protocol::Http | Protocol::Https(_) => Self::Requests,
+            Protocol::Tls(_) | Protocol::Tcp | Protocol::Udp => Self::Bytes,
+            Protocol::Passthrough => Self::Sealed,
+        }
+    }
+}
+
 impl Socket {
+    /// Whether clients speak TLS on it.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.transport == Transport::Tls
+    }
+
     /// The listener for a name, in lower case without port and trailing dot.
     #[must_use]
     pub fn find(&self, host: &str) -> Option<&Arc<Listener>> {

@@ -5,6 +5,7 @@
 
 mod action;
 mod path;
+mod stream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use action::{
     Target, Template, Variable,
 };
 pub use path::PathRewrite;
+pub use stream::{StreamRoute, StreamTarget};
 
 use crate::finding::Finding;
 pub use crate::host_pattern::HostPattern;
@@ -44,6 +46,8 @@ pub struct Translation {
     pub clusters: Vec<Cluster>,
     /// What is done with requests.
     pub routes: Vec<Arc<Route>>,
+    /// What is done with connections that are not read as requests.
+    pub streams: Vec<Arc<StreamRoute>>,
     /// What the operator should know.
     pub findings: Vec<Finding>,
     /// For the plugin's own router.
@@ -87,7 +91,7 @@ pub struct Listener {
     pub binding: usize,
     /// As the object says it.
     pub port: u16,
-    /// How bytes become requests.
+    /// What its clients speak.
     pub protocol: Protocol,
     /// The names it claims.
     pub hosts: Vec<HostPattern>,
@@ -99,20 +103,53 @@ pub struct Listener {
     pub refused: Option<String>,
 }
 
-/// How bytes become requests.
+/// What a listener's clients speak, and what is made of it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
-    /// In the clear.
+    /// Requests in the clear.
     Http,
-    /// After a TLS handshake.
+    /// Requests after a TLS handshake.
     Https(Termination),
-    /// Something this host does not serve, by name; whether it begins with a TLS handshake.
-    Unsupported {
-        /// The word for messages.
-        name: &'static str,
-        /// Whether clients speak TLS on it.
-        tls: bool,
-    },
+    /// Bytes after a TLS handshake.
+    Tls(Termination),
+    /// TLS that is never decrypted here.
+    Passthrough,
+    /// Bytes.
+    Tcp,
+    /// Datagrams, which this host does not serve.
+    Udp,
+}
+
+impl Protocol {
+    /// The TLS that ends here.
+    #[must_use]
+    pub fn termination(&self) -> Option<&Termination> {
+        match self {
+            Self::Https(termination) | Self::Tls(termination) => Some(termination),
+            Self::Http | Self::Passthrough | Self::Tcp | Self::Udp => None,
+        }
+    }
+
+    /// How clients begin.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        match self {
+            Self::Http => Transport::Http,
+            Self::Https(_) | Self::Tls(_) | Self::Passthrough => Transport::Tls,
+            Self::Tcp | Self::Udp => Transport::Tcp,
+        }
+    }
+}
+
+/// How the clients of a socket begin: listeners share one only if theirs begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// With a request in the clear.
+    Http,
+    /// With a TLS handshake.
+    Tls,
+    /// With whatever they like.
+    Tcp,
 }
 
 /// What happens when the authority is another listener's than the one the SNI chose (decision 2).

@@ -112,6 +112,47 @@ pub struct RefusedHandshake {
     pub text: String,
 }
 
+/// Connections, not read as requests, that have all of these in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamSeries {
+    /// Plugin and name.
+    pub listener: Arc<str>,
+    /// Name; empty when none was found.
+    pub route: Arc<str>,
+    /// Name; empty when none was asked.
+    pub cluster: Arc<str>,
+    /// The word of the access log.
+    pub reason: &'static str,
+}
+
+/// How many connections there were, and how much they carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Streams {
+    /// Connections that are over.
+    pub count: u64,
+    /// Bytes from clients.
+    pub received: u64,
+    /// Bytes to clients.
+    pub sent: u64,
+}
+
+/// What a connection that is not read as requests came to.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamEnded<'s> {
+    /// The listener that served it.
+    pub listener: &'s str,
+    /// The route it took; empty for none.
+    pub route: &'s str,
+    /// The cluster it went to; empty for none.
+    pub cluster: &'s str,
+    /// The word of the access log.
+    pub reason: &'static str,
+    /// Bytes from the client.
+    pub received: u64,
+    /// Bytes to the client.
+    pub sent: u64,
+}
+
 /// A copy of what was counted, under names that outlive configurations.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
@@ -119,6 +160,8 @@ pub struct Counts {
     pub requests: BTreeMap<RequestSeries, u64>,
     /// By listener.
     pub durations: BTreeMap<Arc<str>, Durations>,
+    /// Connections that are not read as requests.
+    pub streams: BTreeMap<StreamSeries, Streams>,
     /// By listener and result.
     pub handshakes: BTreeMap<(Arc<str>, &'static str), u64>,
     /// The last ones, oldest first.
@@ -144,6 +187,9 @@ impl Counts {
             known.total.add(&durations.total);
             known.own.add(&durations.own);
         }
+        for (series, streams) in other.streams {
+            self.streams.entry(series).or_default().add(streams);
+        }
         for (key, count) in other.handshakes {
             *self.handshakes.entry(key).or_default() += count;
         }
@@ -155,6 +201,14 @@ impl Counts {
         let full = self.requests.len() >= MOST_SERIES && !self.requests.contains_key(&series);
         let series = if full { RequestSeries { route: OTHER.into(), ..series } } else { series };
         *self.requests.entry(series).or_default() += count;
+    }
+}
+
+impl Streams {
+    fn add(&mut self, other: Self) {
+        self.count += other.count;
+        self.received += other.received;
+        self.sent += other.sent;
     }
 }
 
@@ -225,6 +279,18 @@ impl Tally {
         };
         durations.total.observe(total);
         durations.own.observe(own);
+    }
+
+    /// Counts a connection that was not read as requests.
+    pub fn stream(&mut self, ended: StreamEnded<'_>) {
+        let StreamEnded { listener, route, cluster, reason, received, sent } = ended;
+        let mut series =
+            StreamSeries { listener: listener.into(), route: route.into(), cluster: cluster.into(), reason };
+        let known = &mut self.settled.streams;
+        if known.len() >= MOST_SERIES && !known.contains_key(&series) {
+            series.route = OTHER.into();
+        }
+        known.entry(series).or_default().add(Streams { count: 1, received, sent });
     }
 
     /// Counts a handshake.

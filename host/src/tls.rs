@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 
 pub use alert::Alert;
 pub use config::{CredentialMaterial, Shown, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
-pub use handshake::{Handshake, Refused, accept};
+pub use handshake::{Accepted, Handshake, Refused, Sealed, accept};
 pub(crate) use plain::refusal;
 pub(crate) use rustls::pki_types::CertificateDer;
 pub use x509::Summary;

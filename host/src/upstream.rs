@@ -5,6 +5,7 @@
 
 mod connect;
 mod copied;
+mod dial;
 mod pool;
 mod retry;
 mod send;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use connect::ConnectError;
+pub(crate) use dial::{Dialled, dial};
 pub use pool::Pool;
 pub use send::{Exchange, SendError, UpstreamBody, send};
 

@@ -28,7 +28,7 @@ pub use routers::{Loaded, PluginReport, RouteError};
 
 use crate::bootstrap::{Limits, Trust};
 use crate::generation::Generation;
-use crate::plugin::{Head, Router};
+use crate::plugin::{ConnectionHead, Head, Router};
 use crate::tally::Tally;
 use crate::upstream::Pool;
 use routers::Routers;
@@ -208,6 +208,19 @@ impl Worker {
     /// When the plugin fails, or is not to be called after it failed.
     pub fn route(&self, plugin: usize, table: u64, head: Head<'_>) -> Result<Option<u32>, RouteError> {
         self.routers.borrow_mut().route(plugin, table, head)
+    }
+
+    /// Asks a plugin for a stream route of this table.
+    ///
+    /// # Errors
+    /// When the plugin fails, or is not to be called after it failed.
+    pub fn route_connection(
+        &self,
+        plugin: usize,
+        table: u64,
+        head: ConnectionHead<'_>,
+    ) -> Result<Option<u32>, RouteError> {
+        self.routers.borrow_mut().route_connection(plugin, table, head)
     }
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {

@@ -30,6 +30,7 @@ mod sandbox;
 mod secrets;
 mod sni;
 mod storm;
+mod streams;
 mod task;
 mod tools;
 mod upgrades;

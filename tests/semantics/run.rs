@@ -10,7 +10,7 @@ use sekisho::host_pattern::HostIndex;
 use sekisho::http::{Head as RequestHead, location, normalise_host, rewritten};
 use sekisho::model::{
     Action, Destination, Forward, HeaderOp, Input, Listener, Locator, Misdirected, Protocol, Route, Template,
-    Termination, Translation,
+    Termination, Translation, Transport,
 };
 use sekisho::object::Object;
 use sekisho::plugin::{Environment, Head, ListenerState, Outcome, SourceState};
@@ -119,7 +119,7 @@ fn answer(request: &Request, translation: &Translation, subject: &mut dyn Subjec
         return answer;
     };
     answer.insert("listener".to_owned(), json!(listener.name));
-    if let Protocol::Https(termination) = &listener.protocol {
+    if let Some(termination) = listener.protocol.termination() {
         describe_tls(termination, translation, &mut answer);
     }
     if listener.refused.is_some() {
@@ -158,12 +158,8 @@ fn choose<'t>(
 ) -> Option<(u32, &'t Listener)> {
     let mut index = HostIndex::new();
     for (number, listener) in (0_u32..).zip(&translation.listeners) {
-        let tls = match &listener.protocol {
-            Protocol::Http => false,
-            Protocol::Https(_) => true,
-            Protocol::Unsupported { tls, .. } => *tls,
-        };
-        if listener.port == port && tls == secure {
+        let transport = if secure { Transport::Tls } else { Transport::Http };
+        if listener.port == port && listener.protocol.transport() == transport {
             for pattern in &listener.hosts {
                 index.insert(pattern, number);
             }
@@ -385,7 +381,9 @@ fn outcome(case: &Case, translation: &Translation) -> Outcome {
             Some(other) if other != "serving" => ListenerState::Unsupported(other.to_owned()),
             _ => match (&listener.refused, &listener.protocol) {
                 (Some(why), _) => ListenerState::Unsupported(why.clone()),
-                (None, Protocol::Https(termination)) if !termination.credentials.iter().any(usable) => {
+                (None, Protocol::Https(termination) | Protocol::Tls(termination))
+                    if !termination.credentials.iter().any(usable) =>
+                {
                     ListenerState::NoCredential
                 }
                 _ => ListenerState::Serving,

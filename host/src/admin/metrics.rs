@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use super::status;
 use crate::control::{Board, Published};
 use crate::finding::Severity;
-use crate::tally::{Counts, Histogram};
+use crate::tally::{Counts, Histogram, Streams};
 use crate::worker::Report;
 
 /// The page.
@@ -48,6 +48,7 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
         self.requests(encoder)?;
+        self.streams(encoder)?;
         self.connections(encoder)?;
         self.plugins(encoder)?;
         self.configuration(encoder)?;
@@ -76,6 +77,26 @@ impl Scrape {
         let own = durations().map(|(listener, durations)| (vec![("listener", &**listener)], &durations.own));
         let help = "From the arrival of a request's head to the head of its answer, less the wait for an endpoint";
         histograms(encoder, "sekisho_gateway_duration_seconds", help, own)
+    }
+
+    fn streams(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let by = |value: fn(&Streams) -> u64| {
+            self.counts.streams.iter().map(move |(series, streams)| {
+                let labels = vec![
+                    ("listener", &*series.listener),
+                    ("route", &*series.route),
+                    ("cluster", &*series.cluster),
+                    ("reason", series.reason),
+                ];
+                (labels, value(streams))
+            })
+        };
+        let help = "Connections that were not read as requests and are over";
+        counters(encoder, "sekisho_streams", help, by(|streams| streams.count))?;
+        let help = "Bytes from clients on connections that were not read as requests and are over";
+        counters(encoder, "sekisho_stream_received_bytes", help, by(|streams| streams.received))?;
+        let help = "Bytes to clients on connections that were not read as requests and are over";
+        counters(encoder, "sekisho_stream_sent_bytes", help, by(|streams| streams.sent))
     }
 
     fn connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

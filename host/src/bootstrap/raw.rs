@@ -107,6 +107,8 @@ struct RawLimits {
     upstream_idle_timeout: Option<Duration>,
     #[serde(deserialize_with = "duration::optional")]
     upstream_age: Option<Duration>,
+    #[serde(deserialize_with = "duration::optional")]
+    stream_idle_timeout: Option<Duration>,
     route_decisions: Option<usize>,
     resource_bytes: Option<u64>,
     plugin_bytes: Option<u64>,
@@ -282,6 +284,7 @@ impl RawLimits {
             upstream_idle_connections: self.upstream_idle_connections.unwrap_or(defaults.upstream_idle_connections),
             upstream_idle_timeout: self.upstream_idle_timeout.unwrap_or(defaults.upstream_idle_timeout),
             upstream_age: self.upstream_age.unwrap_or(defaults.upstream_age),
+            stream_idle_timeout: self.stream_idle_timeout.unwrap_or(defaults.stream_idle_timeout),
             route_decisions: self.route_decisions.unwrap_or(defaults.route_decisions),
             resource_bytes: self.resource_bytes.unwrap_or(defaults.resource_bytes),
             plugin_bytes: self.plugin_bytes.unwrap_or(defaults.plugin_bytes),

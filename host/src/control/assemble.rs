@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Severity};
-use crate::generation::{Listener, Socket};
+use crate::generation::{Listener, Socket, Traffic};
 use crate::host_pattern::HostIndex;
-use crate::model::{self, Address, Protocol, Translation};
+use crate::model::{self, Address, Translation, Transport};
 use crate::object::ObjectKey;
 use crate::plugin::ListenerState;
 use crate::snapshot::Snapshot;
@@ -55,23 +55,25 @@ pub(super) fn place(
                 continue;
             }
         };
-        let secure = is_secure(&claim.said.protocol);
+        let transport = claim.said.protocol.transport();
         let mut on = Vec::new();
         let mut winner = None;
         for address in addresses {
             let (socket, first) = sockets.entry(*address).or_insert_with(|| {
-                let default_tls = default_tls.filter(|_| secure).and_then(|tls| tls.config.clone().ok());
+                let default_tls =
+                    default_tls.filter(|_| transport == Transport::Tls).and_then(|tls| tls.config.clone().ok());
                 let socket = Socket {
                     address: *address,
-                    secure,
+                    transport,
                     hosts: HostIndex::new(),
                     listeners: Vec::new(),
                     by_name: HashMap::new(),
+                    some_sealed: false,
                     default_tls,
                 };
                 (socket, claim.said.origin.object.clone())
             });
-            if socket.secure != secure {
+            if socket.transport != transport {
                 winner = Some(first.clone());
                 yields(&claim, first, "the port speaks another protocol there", &mut told, findings);
                 continue;
@@ -92,6 +94,7 @@ pub(super) fn place(
             }
             if held {
                 socket.by_name.insert(Arc::clone(&claim.listener.name), index);
+                socket.some_sealed |= claim.listener.traffic == Traffic::Sealed;
                 socket.listeners.push(Arc::clone(&claim.listener));
                 owners.push(claim.said.origin.object.clone());
                 on.push(*address);
@@ -123,14 +126,6 @@ fn yields(
         Finding::on(Severity::Error, &origin.object, &origin.field, "listener-conflict", message)
             .remedy("give one of the two another host or port"),
     );
-}
-
-fn is_secure(protocol: &Protocol) -> bool {
-    match protocol {
-        Protocol::Http => false,
-        Protocol::Https(_) => true,
-        Protocol::Unsupported { tls, .. } => *tls,
-    }
 }
 
 /// The sockets of a listener.

@@ -9,7 +9,7 @@ use rustls::pki_types::UnixTime;
 use super::vault::{Material, Resolved};
 use crate::finding::{Finding, Severity, Subject};
 use crate::host_pattern::HostPattern;
-use crate::model::{self, Locator, Protocol, Source};
+use crate::model::{self, Locator, Source};
 use crate::object::ObjectKey;
 use crate::tls::credential::{Credential, Lint, names_host};
 
@@ -105,7 +105,7 @@ fn is_readable_by_all(file: &Path) -> bool {
 
 /// The hosts of a listener that clients do not find in any of its certificates.
 pub(super) fn uncovered_hosts(said: &model::Listener, sources: &[Source], resolved: &[Resolved]) -> Option<Finding> {
-    let Protocol::Https(termination) = &said.protocol else { return None };
+    let termination = said.protocol.termination()?;
     let shown: Vec<(&Source, &Credential)> = termination
         .credentials
         .iter()

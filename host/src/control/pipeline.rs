@@ -16,8 +16,8 @@ use super::plugins::{Code, Dialect, refresh_secrets, secrets_card};
 use super::vault::{Material, Resolved, Vault};
 use crate::bootstrap::{Bootstrap, PluginCode};
 use crate::finding::{Finding, Places, Severity, Subject};
-use crate::generation::{Listener, Part, Socket};
-use crate::model::{self, Endpoints, FixedEndpoint, Locator, Origin, Protocol, Role, Source, TlsVersions, WhenDeleted};
+use crate::generation::{Listener, Part, Socket, Traffic};
+use crate::model::{self, Endpoints, FixedEndpoint, Locator, Origin, Role, Source, TlsVersions, WhenDeleted};
 use crate::object::{OWN_KINDS, ObjectKey};
 use crate::plugin::{Engine, Failure, ListenerState, Outcome, Router, SecretsPlugin, Status};
 use crate::snapshot::Snapshot;
@@ -222,6 +222,7 @@ impl Pipeline {
                     origin: said.origin.clone(),
                     port: said.port,
                     secrets: secrets_of(said, &translation.sources),
+                    traffic: Traffic::from(&said.protocol),
                     hosts: said.hosts.clone(),
                     misdirected: said.misdirected,
                     inputs: said.inputs.clone(),
@@ -374,6 +375,7 @@ impl Pipeline {
                 plugin: dialect.code.config.name.as_str().into(),
                 table: dialect.good.as_ref().map_or(0, |good| good.table),
                 routes: translation.map(|translation| translation.routes.clone()).unwrap_or_default(),
+                streams: translation.map(|translation| translation.streams.clone()).unwrap_or_default(),
                 clusters,
             }));
         }
@@ -502,7 +504,7 @@ fn source(bootstrap: &Bootstrap) -> Directory {
 
 /// The objects that a listener's secrets may be in.
 fn secrets_of(said: &model::Listener, sources: &[Source]) -> Vec<ObjectKey> {
-    let Protocol::Https(termination) = &said.protocol else { return Vec::new() };
+    let Some(termination) = said.protocol.termination() else { return Vec::new() };
     let candidates = termination.sources().flat_map(|source| &sources[source].candidates);
     let objects = candidates.filter_map(|locator| match locator {
         Locator::Object(key) => Some(key.clone()),
@@ -519,7 +521,7 @@ fn listener_tls(
     sources: &[Resolved],
     v1_clients: bool,
 ) -> Option<Arc<TlsListener>> {
-    let Protocol::Https(termination) = &said.protocol else { return None };
+    let termination = said.protocol.termination()?;
     let credentials: Vec<Arc<CredentialMaterial>> = termination
         .credentials
         .iter()
@@ -553,7 +555,7 @@ fn listener_tls(
 
 /// Whether a secret of the listener is not to be had, which is a finding of its own.
 fn lacks_secret(said: &model::Listener, sources: &[Resolved]) -> bool {
-    let Protocol::Https(termination) = &said.protocol else { return false };
+    let Some(termination) = said.protocol.termination() else { return false };
     termination.sources().any(|source| sources[source].material.is_none())
 }
 

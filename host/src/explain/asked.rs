@@ -16,6 +16,8 @@ const MOST_HOST: usize = 253;
 /// What is asked, in the types that serve requests.
 pub(super) struct Asked {
     pub(super) secure: bool,
+    /// A connection is asked about, whatever is sent on it.
+    pub(super) raw: bool,
     pub(super) authority: String,
     pub(super) host: String,
     pub(super) port: Option<u16>,
@@ -30,11 +32,12 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn new(question: &Question) -> Result<Self, QuestionError> {
         let wrong = |why: &str| QuestionError::Url { url: question.url.clone(), why: why.to_owned() };
-        if !["http://", "https://"].iter().any(|scheme| question.url.starts_with(scheme)) {
-            return Err(wrong("it does not begin with http:// or https://"));
+        if !["http://", "https://", "tls://", "tcp://"].iter().any(|scheme| question.url.starts_with(scheme)) {
+            return Err(wrong("it does not begin with http://, https://, tls:// or tcp://"));
         }
         let uri: Uri = question.url.parse().map_err(|e: http::uri::InvalidUri| wrong(&e.to_string()))?;
-        let secure = uri.scheme_str() == Some("https");
+        let secure = matches!(uri.scheme_str(), Some("https" | "tls"));
+        let raw = uri.scheme_str() == Some("tcp");
         let authority: &Authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
         if authority.as_str().contains('@') {
             return Err(wrong("leave user and password out"));
@@ -46,6 +49,9 @@ impl Asked {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if host.len() > MOST_HOST {
             return Err(wrong("its host is longer than a name can be"));
+        }
+        if raw && authority.port_u16().is_none() {
+            return Err(wrong("it names no port"));
         }
         let method = Method::from_bytes(question.method.as_bytes())
             .map_err(|_| QuestionError::Method(question.method.clone()))?;
@@ -73,6 +79,7 @@ impl Asked {
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             secure,
+            raw,
             authority: authority.to_string(),
             host,
             port: authority.port_u16(),

@@ -17,7 +17,7 @@ use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Generation, Listener, Part, Socket};
 use crate::http::{Head, Hop, Misdirection, Reason, choose, clean, gather, location, sent_host, sent_path, too_long};
-use crate::model::{Action, Destination, Forward, Origin, Route};
+use crate::model::{Action, Destination, Forward, Origin, Route, Transport};
 use crate::object::ObjectKey;
 use crate::plugin::{self, Failure, Router};
 use crate::tls::{Handshake, Verification, describe, refusal, utc};
@@ -57,44 +57,55 @@ pub fn explain(
     Ok(walk.answer)
 }
 
-struct Walk<'v> {
-    asked: Asked,
-    view: View<'v>,
-    answer: Answer,
+pub(super) struct Walk<'v> {
+    pub(super) asked: Asked,
+    pub(super) view: View<'v>,
+    pub(super) answer: Answer,
     /// On the way.
-    objects: BTreeSet<ObjectKey>,
+    pub(super) objects: BTreeSet<ObjectKey>,
     plugins: BTreeSet<String>,
 }
 
 /// The walk ends here.
-struct Stop {
-    outcome: Outcome,
-    status: Option<u16>,
-    because: String,
+pub(super) struct Stop {
+    pub(super) outcome: Outcome,
+    pub(super) status: Option<u16>,
+    pub(super) because: String,
 }
 
 impl Stop {
-    fn no_connection(because: impl Into<String>) -> Self {
+    pub(super) fn no_connection(because: impl Into<String>) -> Self {
         Self { outcome: Outcome::NoConnection, status: None, because: because.into() }
     }
 
-    fn refused(reason: Reason, because: impl Into<String>) -> Self {
+    pub(super) fn refused(reason: Reason, because: impl Into<String>) -> Self {
         let because = format!("{}: {}", reason.name(), because.into());
         Self { outcome: Outcome::Refused, status: Some(reason.status().as_u16()), because }
+    }
+}
+
+fn speaks(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Http => "HTTP in the clear",
+        Transport::Tls => "TLS",
+        Transport::Tcp => "TCP",
     }
 }
 
 impl Walk<'_> {
     fn go(&mut self, router: impl FnOnce(usize) -> Option<Result<Router, Failure>>) -> Result<(), Stop> {
         let socket = self.socket()?;
-        let handshake = if socket.secure { Some(self.handshake(&socket)?) } else { None };
+        if let Some(listener) = self.carrier(&socket) {
+            return self.stream(&socket, &listener, router);
+        }
+        let handshake = if socket.is_secure() { Some(self.handshake(&socket)?) } else { None };
         let parts = self.request();
         let head = Head::new(&parts, &self.view.bootstrap.limits)
             .map_err(|error| Stop::refused(error.reason(), error.to_string()))?;
         let listener = self.listener(&socket, handshake.as_ref(), &head)?;
         let part = Arc::clone(&self.view.generation.parts[listener.plugin]);
         let route = self.route(&listener, &part, parts, &head, router)?;
-        self.action(&route, &part, &head, socket.secure)
+        self.action(&route, &part, &head, socket.is_secure())
     }
 
     /// The port of the URL is one that is bound, or else one that objects name.
@@ -122,7 +133,7 @@ impl Walk<'_> {
             let open: Vec<String> = generation
                 .sockets
                 .values()
-                .map(|socket| format!("{} ({})", socket.address, if socket.secure { "TLS" } else { "clear" }))
+                .map(|socket| format!("{} ({})", socket.address, speaks(socket.transport)))
                 .collect();
             let open = if open.is_empty() {
                 "nothing is served".to_owned()
@@ -133,18 +144,27 @@ impl Walk<'_> {
                 if self.asked.host.parse::<IpAddr>().is_ok() { format!("{} ", self.asked.host) } else { String::new() };
             return Err(Stop::no_connection(format!("connection refused: no listener is on {at}port {port}; {open}")));
         };
-        self.answer.socket = Some(SocketSaid { address: socket.address.to_string(), tls: socket.secure });
-        if socket.secure != secure {
-            let speaks = if socket.secure { "TLS" } else { "HTTP in the clear" };
-            let better = if socket.secure { "https" } else { "http" };
-            let because = format!("{} speaks {speaks}: ask with {better}://", socket.address);
+        self.answer.socket = Some(SocketSaid { address: socket.address.to_string(), tls: socket.is_secure() });
+        let asked = match secure {
+            _ if self.asked.raw => Transport::Tcp,
+            true => Transport::Tls,
+            false => Transport::Http,
+        };
+        // Bytes may be a request too.
+        if socket.transport != asked && socket.transport != Transport::Tcp {
+            let better = match socket.transport {
+                Transport::Http => "ask with http://",
+                Transport::Tls => "ask with https://",
+                Transport::Tcp => "ask with tcp://",
+            };
+            let because = format!("{} speaks {}: {better}", socket.address, speaks(socket.transport));
             return Err(Stop::no_connection(because));
         }
         Ok(socket)
     }
 
     /// What the TLS handshake comes to.
-    fn handshake(&mut self, socket: &Socket) -> Result<Handshake, Stop> {
+    pub(super) fn handshake(&mut self, socket: &Socket) -> Result<Handshake, Stop> {
         let sni = self.asked.sni.clone();
         let Some(listener) = socket.for_sni(sni.as_deref()) else {
             self.answer.other_listeners = nearest::listeners(self.view.generation, socket, sni.as_deref(), None);
@@ -378,7 +398,7 @@ impl Walk<'_> {
     }
 
     /// What a listener brings onto the way.
-    fn meet(&mut self, listener: &Listener) {
+    pub(super) fn meet(&mut self, listener: &Listener) {
         self.objects.insert(listener.origin.object.clone());
         self.objects.extend(listener.secrets.iter().cloned());
         self.plugins.extend(listener.name.split('/').next().map(str::to_owned));
@@ -424,11 +444,11 @@ impl Walk<'_> {
     }
 }
 
-fn place(name: &str, origin: &Origin) -> Place {
+pub(super) fn place(name: &str, origin: &Origin) -> Place {
     Place { name: name.to_owned(), object: origin.object.to_string(), field: origin.field.clone() }
 }
 
-fn endpoints(cluster: &Cluster) -> Vec<String> {
+pub(super) fn endpoints(cluster: &Cluster) -> Vec<String> {
     let health = |endpoint: &Endpoint| match (endpoint.unreached(), endpoint.last_failure()) {
         (0, _) => String::new(),
         (1, why) => format!(" (the last connection failed: {why})"),
@@ -437,7 +457,7 @@ fn endpoints(cluster: &Cluster) -> Vec<String> {
     cluster.endpoints.iter().map(|endpoint| format!("{}{}", endpoint.address, health(endpoint))).collect()
 }
 
-fn why_unable(cluster: &Cluster) -> Option<Stop> {
+pub(super) fn why_unable(cluster: &Cluster) -> Option<Stop> {
     match &cluster.refused {
         Some(why) => Some(Stop::refused(Reason::ClusterRefused, why.as_str())),
         None if cluster.endpoints.is_empty() => {

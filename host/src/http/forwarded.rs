@@ -196,6 +196,8 @@ pub(super) fn new_request_id() -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -208,6 +210,46 @@ mod tests {
 
     fn hop() -> Hop {
         Hop::new([10, 0, 0, 1].into(), true, &Trust::default())
+    }
+
+    /// What passes, line by line and without a short cut.
+    fn passes(name: &str, lines: &[(&str, &str)], trusted: bool) -> bool {
+        let nominates = |(header, value): &(&str, &str)| {
+            *header == "connection" && value.split(',').any(|nominated| nominated.trim().eq_ignore_ascii_case(name))
+        };
+        let own = ["x-forwarded-for", "x-forwarded-proto", "x-request-id"];
+        !is_hop_by_hop(name) && !is_claim(name, trusted) && !lines.iter().any(nominates) && !own.contains(&name)
+    }
+
+    proptest! {
+        #[test]
+        fn what_does_not_pass_is_gone_and_the_rest_stays(
+            lines in prop::collection::vec((
+                prop::sample::select(vec![
+                    "accept", "cookie2", "x-own", "user-agent", "expect", "connection", "te", "upgrade", "keep-alive",
+                    "x-forwarded-host", "x_forwarded_host", "x-request-id", "x-real-ip", "x-forwarded-client-cert",
+                    "ssl-client-verify", "transfer-encoding", "proxy-connection", "xylophone",
+                ]),
+                prop::sample::select(vec!["a", "close", "X-Own, accept", "trailers", "x-request-id", ""]),
+            ), 0..8),
+            trusted: bool,
+        ) {
+            let mut cleaned = headers(&lines);
+            let hop = Hop { trusted, ..hop() };
+            clean(&mut cleaned, &hop, &HeaderValue::from_static("id"));
+            let own = ["x-forwarded-for", "x-forwarded-proto", "x-request-id", "te"];
+            let mut left: Vec<(&str, &[u8])> = cleaned.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+            left.retain(|(name, _)| !own.contains(name));
+            let mut right: Vec<(&str, &[u8])> = lines.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            right.retain(|(name, _)| passes(name, &lines, trusted));
+            left.sort_unstable();
+            right.sort_unstable();
+            prop_assert_eq!(left, right);
+            for name in ["x-forwarded-for", "x-forwarded-proto", "x-request-id"] {
+                prop_assert_eq!(cleaned.get_all(name).iter().count() >= 1, true, "{}", name);
+            }
+            prop_assert!(cleaned.get(TE).is_none_or(|te| te == "trailers"));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::target::{Misdirection, choose};
 use super::upgrade::{self, Tunnel};
 use super::{apply, forwarded};
 use crate::generation::Listener;
-use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, UpstreamProtocol};
+use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, Transport, UpstreamProtocol};
 use crate::plugin;
 use crate::upstream::{self, Cluster, SendError, UpstreamBody};
 use crate::worker::{Connection, RouteError};
@@ -193,7 +193,8 @@ fn decide(connection: &Connection, parts: &Parts, head: &Head, entry: &mut Entry
         connection.close();
         Refusal::because(Reason::Misdirected, "the connection's listener is gone or would not accept it any more")
     };
-    let socket = generation.sockets.get(&connection.socket).filter(|socket| socket.secure == connection.is_secure());
+    let transport = if connection.is_secure() { Transport::Tls } else { Transport::Http };
+    let socket = generation.sockets.get(&connection.socket).filter(|socket| socket.transport == transport);
     let socket = socket.ok_or_else(outlived)?;
     let listener = choose(socket, connection.handshake.as_ref(), &head.host).map_err(|why| match why {
         Misdirection::Nobody => Refusal::because(Reason::NoRoute, "no listener claims the authority"),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::generation::{Listener, Socket};
+use crate::generation::{Listener, Socket, Traffic};
 use crate::model::Misdirected;
 use crate::tls::{Handshake, Verification};
 
@@ -37,7 +37,8 @@ pub fn choose<'g>(
         None => None,
     };
     if let Some(own) = own {
-        let tls = own.tls.as_ref().filter(|tls| tls.config.is_ok()).ok_or(Misdirection::Outlived)?;
+        let serves = own.traffic == Traffic::Requests;
+        let tls = own.tls.as_ref().filter(|tls| serves && tls.config.is_ok()).ok_or(Misdirection::Outlived)?;
         if !handshake.still_satisfies(&tls.verification) {
             return Err(Misdirection::Outlived);
         }
@@ -53,7 +54,8 @@ pub fn choose<'g>(
 /// Decision 2: both say `follow`, the certificate shown covers the name, and client verification is equal.
 fn may_follow(own: &Listener, best: &Listener, host: &str) -> bool {
     let (Some(own_tls), Some(best_tls)) = (&own.tls, &best.tls) else { return false };
-    own.misdirected == Misdirected::Follow
+    best.traffic == Traffic::Requests
+        && own.misdirected == Misdirected::Follow
         && best.misdirected == Misdirected::Follow
         && best_tls.config.is_ok()
         && own_tls.covers(host)

@@ -9,14 +9,11 @@ use http::header::{CONNECTION, HeaderMap, HeaderValue, UPGRADE};
 use http::{Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep_until};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::access_log::Entry;
+use crate::pump::{pump, silence};
 use crate::upstream::UpstreamBody;
-
-/// What is read at once in each direction, in bytes.
-const BUFFER: usize = 16 << 10;
 
 /// What is not passed on, by how it begins.
 const HIDDEN: [&str; 4] = ["h2", "http", "tls", "ssl"];
@@ -96,35 +93,6 @@ impl Tunnel {
             Ok(()) => entry.ended_well(),
             Err(error) => entry.broke(&error),
         }
-    }
-}
-
-/// Until one side ends, which the other is told.
-async fn pump(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
-    moved: impl Fn(usize),
-) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let read = from.read(&mut buffer).await?;
-        if read == 0 {
-            return to.shutdown().await;
-        }
-        to.write_all(&buffer[..read]).await?;
-        to.flush().await?;
-        moved(read);
-    }
-}
-
-/// Comes back when nothing has moved for so long.
-async fn silence(last: impl Fn() -> Instant, idle: Duration) {
-    loop {
-        let until = last() + idle;
-        if Instant::now() >= until {
-            return;
-        }
-        sleep_until(until).await;
     }
 }
 

@@ -18,8 +18,8 @@ use super::routes::{ListenerState, Outcome, SourceState};
 use crate::finding::{Finding, Severity};
 use crate::model::{
     Address, Balance, Binding, ClientPolicy, Cluster, Endpoints, FixedEndpoint, HostPattern, Input, Listener, Locator,
-    Misdirected, Origin, Pin, Protocol, Role, Source, Termination, TlsVersions, Translation, UpstreamProtocol,
-    WhenDeleted,
+    Misdirected, Origin, Pin, Protocol, Role, Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation,
+    UpstreamProtocol, WhenDeleted,
 };
 use crate::object::ObjectKey;
 use crate::printable::{self, printable};
@@ -66,6 +66,8 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
         }
         routes.push(Arc::new(route));
     }
+    let streams = wit.streams.into_iter().map(|said| stream(said, clusters).map(Arc::new));
+    let streams = streams.collect::<Result<Vec<_>, _>>()?;
     let clusters = wit.clusters.into_iter().map(|c| cluster(c, sources)).collect::<Result<Vec<_>, _>>()?;
     let mut refused_clusters = Vec::new();
     for (index, cluster) in (0_u32..).zip(&clusters) {
@@ -85,6 +87,7 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
         sources: wit.sources.into_iter().map(source).collect(),
         clusters,
         routes,
+        streams,
         findings,
         table: wit.table.into(),
         refused_routes,
@@ -157,13 +160,13 @@ fn listener(listener: wit::Listener, bindings: usize, sources: usize) -> Result<
     let protocol = match listener.protocol {
         wit::Protocol::Http => Protocol::Http,
         wit::Protocol::Https(said) => Protocol::Https(termination(said, sources, &mut refused).map_err(at)?),
-        wit::Protocol::Tls(_) => Protocol::Unsupported { name: "TLS-terminated TCP", tls: true },
-        wit::Protocol::Passthrough => Protocol::Unsupported { name: "TLS passthrough", tls: true },
-        wit::Protocol::Tcp => Protocol::Unsupported { name: "TCP", tls: false },
-        wit::Protocol::Udp => Protocol::Unsupported { name: "UDP", tls: false },
+        wit::Protocol::Tls(said) => Protocol::Tls(termination(said, sources, &mut refused).map_err(at)?),
+        wit::Protocol::Passthrough => Protocol::Passthrough,
+        wit::Protocol::Tcp => Protocol::Tcp,
+        wit::Protocol::Udp => Protocol::Udp,
     };
-    if let Protocol::Unsupported { name, .. } = protocol {
-        refused = Some(format!("{name} is not served by this version"));
+    if protocol == Protocol::Udp {
+        refused = Some("UDP is not served by this version".to_owned());
     }
     let mut inputs = Vec::with_capacity(listener.inputs.len());
     for said in &listener.inputs {
@@ -293,6 +296,19 @@ fn locator(locator: wit::Locator) -> Locator {
         wit::Locator::Files(files) => Locator::Files(files),
         wit::Locator::SystemRoots => Locator::SystemRoots,
     }
+}
+
+fn stream(said: wit::StreamRoute, clusters: usize) -> Result<StreamRoute, String> {
+    let name = name(said.name);
+    let target = |target: wit::StreamTarget| {
+        let cluster = target.cluster.map(|cluster| index(cluster, clusters)).transpose();
+        let cluster = cluster.map_err(|e| format!("stream route `{name}`: cluster {e}"))?;
+        Ok(StreamTarget { weight: target.weight, cluster })
+    };
+    let targets = said.targets.into_iter().map(target).collect::<Result<Vec<_>, String>>()?;
+    let total = targets.iter().map(|target| u64::from(target.weight)).sum();
+    let idle_timeout = said.idle_timeout.map(Duration::from_millis);
+    Ok(StreamRoute { name, origin: origin(said.origin), targets, total, idle_timeout })
 }
 
 fn cluster(cluster: wit::Cluster, sources: usize) -> Result<Cluster, String> {

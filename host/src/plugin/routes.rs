@@ -86,6 +86,19 @@ pub struct Head<'r> {
     pub inputs: &'r [Option<&'r [u8]>],
 }
 
+/// What a router is asked about a connection that is not read as requests.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionHead<'r> {
+    /// Index of the listener in the translation.
+    pub listener: u32,
+    /// What a TLS client asked for, in lower case without trailing dot.
+    pub sni: Option<&'r str>,
+    /// The client's address.
+    pub source: &'r str,
+    /// The address that it connected to.
+    pub destination: &'r str,
+}
+
 /// Why a router chose what it chose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explanation {
@@ -353,6 +366,17 @@ impl Router {
         self.guest.call_route(&mut self.store, head.into()).map_err(|e| Failure::new(&self.plugin, "route", &e))
     }
 
+    /// The stream route for a connection; none closes it. After a failure the instance must not be used again.
+    ///
+    /// # Errors
+    /// When the plugin traps or runs too long.
+    pub fn route_connection(&mut self, head: ConnectionHead<'_>) -> Result<Option<u32>, Failure> {
+        store::arm(&mut self.store, self.budget, ROUTE_BYTES);
+        self.guest
+            .call_route_connection(&mut self.store, head.into())
+            .map_err(|e| Failure::new(&self.plugin, "route-connection", &e))
+    }
+
     /// The same walk as [`Router::route`], talking.
     ///
     /// # Errors
@@ -376,6 +400,12 @@ impl Router {
 impl<'r> From<Head<'r>> for request::RequestHead<'r> {
     fn from(head: Head<'r>) -> Self {
         Self { listener: head.listener, host: head.host, path: head.path, inputs: head.inputs }
+    }
+}
+
+impl<'r> From<ConnectionHead<'r>> for request::ConnectionHead<'r> {
+    fn from(head: ConnectionHead<'r>) -> Self {
+        Self { listener: head.listener, sni: head.sni, source: head.source, destination: head.destination }
     }
 }
 

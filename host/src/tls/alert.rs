@@ -22,7 +22,7 @@ impl Alert {
     }
 
     /// Sends the alert and closes in a way that does not take it back.
-    pub(super) async fn send(self, stream: &mut Stream) {
+    pub async fn send(self, stream: &mut Stream) {
         // A plain record of type alert (21) for TLS 1.2, as before any keys are agreed: level fatal (2), description.
         let record = [21, 3, 3, 0, 2, 2, self.description()];
         if stream.write_all(&record).await.is_ok() && stream.shutdown().await.is_ok() {

@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::alert::{Alert, drain};
 use super::config::Verification;
-use crate::generation::Socket;
+use crate::generation::{Socket, Traffic};
 use crate::stream::Stream;
 
 /// How long a verification of a client's chain holds on an open connection.
@@ -32,6 +32,28 @@ pub struct Handshake {
     pub resumed: bool,
     /// The digest of the verification that they last passed, and when.
     verified: Cell<Option<([u8; 32], Instant)>>,
+}
+
+/// What a TLS client turned out to be.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Its TLS ends here.
+    Opened(Box<TlsStream<Stream>>, Handshake),
+    /// Its TLS ends elsewhere.
+    Sealed(Sealed),
+}
+
+/// A TLS connection that was looked at and not answered.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The client's.
+    pub stream: Stream,
+    /// What it sent so far.
+    pub sent: Vec<u8>,
+    /// As sent, in lower case without a trailing dot.
+    pub sni: Option<Rc<str>>,
+    /// The name of the listener that the SNI chose.
+    pub listener: Arc<str>,
 }
 
 /// Why there is no TLS connection.
@@ -138,11 +160,14 @@ impl Handshake {
     }
 }
 
-/// Does a server's handshake on `stream`.
+/// Does a server's handshake on `stream`, unless its TLS is for somebody else.
 ///
 /// # Errors
 /// [`Refused`]; the client has been told by an alert.
-pub async fn accept(socket: &Socket, stream: Stream) -> Result<(TlsStream<Stream>, Handshake), Refused> {
+pub async fn accept(socket: &Socket, mut stream: Stream) -> Result<Accepted, Refused> {
+    if socket.some_sealed {
+        stream.keep();
+    }
     let mut acceptor = Box::pin(LazyConfigAcceptor::new(Acceptor::default(), stream));
     let mut start = match acceptor.as_mut().await {
         Ok(start) => start,
@@ -155,6 +180,17 @@ pub async fn accept(socket: &Socket, stream: Stream) -> Result<(TlsStream<Stream
     };
     let sni = start.client_hello().server_name().map(normalise_sni);
     let listener = socket.for_sni(sni.as_deref());
+    if socket.some_sealed {
+        let sent = start.io.take_kept();
+        if let Some(listener) = listener.filter(|listener| listener.traffic == Traffic::Sealed) {
+            let name = Arc::clone(&listener.name);
+            if let Some(why) = &listener.refused {
+                Alert::InternalError.send(&mut start.io).await;
+                return Err(Refused::Unable { listener: name, sni, why: why.clone() });
+            }
+            return Ok(Accepted::Sealed(Sealed { stream: start.io, sent, sni: sni.map(Rc::from), listener: name }));
+        }
+    }
     let (config, name, verification) = match listener {
         Some(listener) => match listener.tls_config() {
             Ok(config) => {
@@ -183,7 +219,8 @@ pub async fn accept(socket: &Socket, stream: Stream) -> Result<(TlsStream<Stream
             // A resumed session brings the chain along without verifying it: the first request does.
             let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
             let verified = verification.filter(|_| !resumed).map(|digest| (digest, Instant::now()));
-            Ok((stream, Handshake { sni, listener: name, chain, resumed, verified: Cell::new(verified) }))
+            let handshake = Handshake { sni, listener: name, chain, resumed, verified: Cell::new(verified) };
+            Ok(Accepted::Opened(Box::new(stream), handshake))
         }
         Err((error, mut stream)) => {
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut stream).await;

@@ -34,12 +34,13 @@ pub enum ConnectError {
     Protocol(hyper::Error),
 }
 
-async fn tcp(address: SocketAddr, timeout: Duration) -> Result<TokioIo<Stream>, ConnectError> {
+/// A new connection.
+pub(super) async fn tcp(address: SocketAddr, timeout: Duration) -> Result<Stream, ConnectError> {
     let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
         .await
         .map_err(|_| ConnectError::Timeout(timeout))?
         .map_err(ConnectError::Refused)?;
-    Ok(TokioIo::new(Stream::new(stream).map_err(ConnectError::Refused)?))
+    Stream::new(stream).map_err(ConnectError::Refused)
 }
 
 /// A new HTTP/1.1 connection, driven by a task of this worker.
@@ -55,7 +56,7 @@ where
 {
     let place = pool.place().ok_or(ConnectError::Exhausted)?;
     let io = tcp(address, timeout).await?;
-    let (sender, connection) = http1::handshake(io).await.map_err(ConnectError::Protocol)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(ConnectError::Protocol)?;
     tokio::task::spawn_local(async move {
         let _place = place;
         if let Err(error) = connection.with_upgrades().await {
@@ -81,7 +82,7 @@ where
     let handshake = http2::Builder::new(LocalExecutor)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .handshake(io);
+        .handshake(TokioIo::new(io));
     let (sender, connection) = tokio::time::timeout(timeout, handshake)
         .await
         .map_err(|_| ConnectError::Timeout(timeout))?

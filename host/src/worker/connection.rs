@@ -21,9 +21,12 @@ use super::Worker;
 use super::guarded::Guarded;
 use super::joined::{Joined, Polled};
 use crate::bootstrap::Limits;
+use crate::generation::Traffic;
 use crate::http::{Hop, LocalExecutor, Tunnel, serve};
+use crate::model::Transport;
 use crate::stream::Stream;
-use crate::tls::{self, Handshake, Refused};
+use crate::tcp::{Caller, Passage};
+use crate::tls::{self, Accepted, Handshake, Refused, Sealed};
 
 /// How an HTTP/2 client in the clear begins (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -296,11 +299,20 @@ type Serving = Pin<Box<dyn Future<Output = ()>>>;
 /// Finds out what a client speaks; none when it is refused.
 async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) -> Option<Serving> {
     let limits = worker.limits();
+    let local = stream.local_addr().ok()?.ip();
+    let caller = |sni| Caller { client: peer, local, socket, sni };
     let stream = Stream::new(stream).ok()?;
     let target = worker.generation().sockets.get(&socket).cloned()?;
-    if !target.secure {
-        let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
-        return Some(http(worker, socket, peer, limits, None, stream, matches!(http2, Ok(Ok(true)))));
+    match target.transport {
+        Transport::Http => {
+            let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
+            return Some(http(worker, socket, peer, limits, None, stream, matches!(http2, Ok(Ok(true)))));
+        }
+        Transport::Tcp => {
+            let listener = target.for_sni(None)?;
+            return Some(bytes(Passage::new(worker, caller(None), listener), stream));
+        }
+        Transport::Tls => {}
     }
     let Some(place) = Handshaking::begin(worker, limits.handshakes) else {
         worker.tally().handshake(None, "too-many");
@@ -308,13 +320,28 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
         return None;
     };
     let handshake = timeout(limits.handshake_timeout, tls::accept(&target, stream)).await;
-    drop((target, place));
+    drop(place);
     match handshake {
-        Ok(Ok((stream, handshake))) => {
+        Ok(Ok(Accepted::Opened(stream, handshake))) => {
             let result = if handshake.resumed { "resumed" } else { "ok" };
             worker.tally().handshake(handshake.listener.as_ref(), result);
+            let own = handshake.listener.as_ref().and_then(|name| target.named(name));
+            if let Some(listener) = own.filter(|listener| listener.traffic == Traffic::Bytes) {
+                let passage = Passage::new(worker, caller(handshake.sni.clone()), listener);
+                let tls = listener.tls.as_ref();
+                // A resumed session was not verified again.
+                if tls.is_some_and(|tls| !handshake.still_satisfies(&tls.verification)) {
+                    passage.refuse("client-certificate-refused", "it would not be accepted any more");
+                    return None;
+                }
+                return Some(bytes(passage, *stream));
+            }
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some(http(worker, socket, peer, limits, Some(handshake), stream, http2))
+            Some(http(worker, socket, peer, limits, Some(handshake), *stream, http2))
+        }
+        Ok(Ok(Accepted::Sealed(sealed))) => {
+            let listener = target.named(&sealed.listener)?;
+            Some(sealed_bytes(Passage::new(worker, caller(sealed.sni.clone()), listener), sealed))
         }
         Ok(Err(refused)) => {
             worker.tally().handshake(refused.listener(), refused.result());
@@ -337,6 +364,25 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
             None
         }
     }
+}
+
+/// Moves the bytes of a client that is read as nothing else.
+fn bytes(mut passage: Passage, client: impl AsyncRead + AsyncWrite + 'static) -> Serving {
+    Box::pin(async move {
+        if let Some(dialled) = passage.connect().await {
+            passage.carry(client, Vec::new(), dialled).await;
+        }
+    })
+}
+
+/// Moves the bytes of a client whose TLS ends elsewhere; one that cannot be served is told by an alert.
+fn sealed_bytes(mut passage: Passage, mut sealed: Sealed) -> Serving {
+    Box::pin(async move {
+        match passage.connect().await {
+            Some(dialled) => passage.carry(sealed.stream, sealed.sent, dialled).await,
+            None => passage.alert().send(&mut sealed.stream).await,
+        }
+    })
 }
 
 /// Whether the client begins with the HTTP/2 preface. No byte is taken from the stream.

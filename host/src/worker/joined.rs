@@ -147,6 +147,7 @@ impl<C: Future<Output = hyper::Result<()>>, S: AsyncWrite + Unpin> Future for Po
 mod tests {
     use std::future::poll_fn;
 
+    use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -176,27 +177,32 @@ mod tests {
         });
     }
 
-    #[test]
-    fn order_is_kept_whatever_the_sizes_and_however_slow_the_client() {
-        run(async {
-            let (stream, mut client) = duplex(1000);
-            let mut joined = Joined::new(stream, &Spare::default());
-            let sizes = [1, 9, MOST_HELD, 300, MOST_HELD + 1, MOST_HELD - 300, 5, 3 * MOST_HELD, 7];
-            let sent: Vec<u8> =
-                (0_u32..sizes.iter().sum::<usize>() as u32).flat_map(|n| (n as u16).to_be_bytes()).collect();
-            let sent = &sent[..sizes.iter().sum()];
-            let write = async {
-                let mut rest = sent;
-                for size in sizes {
-                    joined.write_all(&rest[..size]).await.unwrap();
-                    rest = &rest[size..];
-                }
-                joined.shutdown().await.unwrap();
-            };
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn order_is_kept_whatever_the_sizes_and_however_slow_the_client(
+            sizes in prop::collection::vec(prop_oneof![0_usize..300, MOST_HELD - 2..MOST_HELD + 2, 0..3 * MOST_HELD], 1..12),
+            room in 1_usize..40_000,
+        ) {
+            let total: usize = sizes.iter().sum();
+            let sent: Vec<u8> = (0..total).map(|at| (at ^ (at >> 8)) as u8).collect();
             let mut came = Vec::new();
-            let (_, read) = tokio::join!(write, client.read_to_end(&mut came));
-            read.unwrap();
-            assert!(came == sent);
-        });
+            run(async {
+                let (stream, mut client) = duplex(room);
+                let mut joined = Joined::new(stream, &Spare::default());
+                let write = async {
+                    let mut rest = &sent[..];
+                    for size in sizes {
+                        joined.write_all(&rest[..size]).await.unwrap();
+                        joined.flush().await.unwrap();
+                        rest = &rest[size..];
+                    }
+                    joined.shutdown().await.unwrap();
+                };
+                let (_, read) = tokio::join!(write, client.read_to_end(&mut came));
+                read.unwrap();
+            });
+            prop_assert!(came == sent);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::decisions::Decisions;
-use crate::plugin::{Failure, Head, Router};
+use crate::plugin::{ConnectionHead, Failure, Head, Router};
 use crate::tally::{Histogram, ROUTE_BOUNDS};
 
 /// Failures in [`BREAKER_WINDOW`] that open the breaker.
@@ -189,35 +189,55 @@ impl Routers {
             slot.counts.known += 1;
             return Ok(route);
         }
-        if slot.breaker.is_open(Instant::now) {
-            slot.counts.unavailable += 1;
+        let route = slot.ask(plugin, &self.want_spare, |router| router.route(head))?;
+        slot.decisions.keep(route);
+        Ok(route)
+    }
+
+    pub(super) fn route_connection(
+        &mut self,
+        plugin: usize,
+        table: u64,
+        head: ConnectionHead<'_>,
+    ) -> Result<Option<u32>, RouteError> {
+        let Some(slot) = self.slots.get_mut(plugin).filter(|slot| slot.table == table) else {
+            return Err(RouteError::Unavailable("the plugin is not loaded"));
+        };
+        slot.ask(plugin, &self.want_spare, |router| router.route_connection(head))
+    }
+}
+
+impl Slot {
+    /// Calls the plugin, unless it failed too often; an instance that fails is lost.
+    fn ask(
+        &mut self,
+        plugin: usize,
+        want_spare: &dyn Fn(usize),
+        call: impl FnOnce(&mut Router) -> Result<Option<u32>, Failure>,
+    ) -> Result<Option<u32>, RouteError> {
+        if self.breaker.is_open(Instant::now) {
+            self.counts.unavailable += 1;
             return Err(RouteError::Unavailable("the plugin failed too often and is not called for a while"));
         }
-        let Some(router) = &mut slot.active else {
-            slot.counts.unavailable += 1;
+        let Some(router) = &mut self.active else {
+            self.counts.unavailable += 1;
             return Err(RouteError::Unavailable("the plugin failed and its replacement is not ready"));
         };
         let started = Instant::now();
-        let routed = router.route(head);
-        slot.counts.calls.observe(started.elapsed());
-        match routed {
-            Ok(route) => {
-                slot.decisions.keep(route);
-                Ok(route)
+        let routed = call(router);
+        self.counts.calls.observe(started.elapsed());
+        routed.map_err(|failure| {
+            self.active = self.spare.take();
+            self.counts.failed(&failure);
+            // How long a call takes is also up to the client that sent the request; refusing the others for it would
+            // hand that client the switch.
+            if !failure.overran {
+                self.breaker.failed(Instant::now());
             }
-            Err(failure) => {
-                slot.active = slot.spare.take();
-                slot.counts.failed(&failure);
-                // How long a call takes is also up to the client that sent the request; refusing the others for it would
-                // hand that client the switch.
-                if !failure.overran {
-                    slot.breaker.failed(Instant::now());
-                }
-                tracing::error!(plugin = &*failure.plugin, "{failure}");
-                (self.want_spare)(plugin);
-                Err(RouteError::Failed(failure))
-            }
-        }
+            tracing::error!(plugin = &*failure.plugin, "{failure}");
+            want_spare(plugin);
+            RouteError::Failed(failure)
+        })
     }
 }
 
