@@ -6,16 +6,21 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::rows::{self, Row};
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
     #[serde(skip)]
     pub(crate) path: PathBuf,
     #[serde(rename = "about")]
-    _about: String,
+    pub(crate) _about: String,
     #[serde(default)]
     pub(crate) environment: Environment,
     pub(crate) objects: Vec<Value>,
+    /// Where the patches of rows go.
+    #[serde(default)]
+    pub(crate) at: Option<String>,
     #[serde(default)]
     pub(crate) outcome: Outcome,
     #[serde(default)]
@@ -24,9 +29,11 @@ pub(crate) struct Case {
     pub(crate) findings: Vec<Finding>,
     #[serde(default)]
     pub(crate) status: Vec<Status>,
+    #[serde(default)]
+    pub(crate) rows: Vec<Row>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(crate) struct Environment {
     pub(crate) namespace: Option<String>,
@@ -35,7 +42,7 @@ pub(crate) struct Environment {
     pub(crate) controller_name: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Outcome {
     pub(crate) live: bool,
@@ -88,12 +95,17 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 
 /// All cases of a plugin, in order of their paths.
 pub(crate) fn read_all(plugin: &str) -> Vec<Case> {
+    files(plugin).into_iter().map(read).flat_map(rows::expand).collect()
+}
+
+/// The files of a plugin's cases, in order.
+pub(crate) fn files(plugin: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases").join(plugin);
     let mut paths = Vec::new();
     collect(&root, &mut paths);
     paths.sort();
     assert!(!paths.is_empty(), "there is no case below {}", root.display());
-    paths.into_iter().map(read).collect()
+    paths
 }
 
 fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
@@ -108,7 +120,12 @@ fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 fn read(path: PathBuf) -> Case {
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let case: Case = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let case: Case = parse(&path);
     Case { path, ..case }
+}
+
+/// What one file says.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }

@@ -3,7 +3,9 @@
 
 mod case;
 mod property;
+mod rows;
 mod run;
+mod secrets;
 mod subject;
 
 use subject::{InSandbox, Native, Subject};
@@ -38,4 +40,14 @@ fn gateway_api_natively() {
 #[test]
 fn gateway_api_in_the_sandbox() {
     check("gateway-api", InSandbox::new(&subject::engine(), "gateway-api"));
+}
+
+#[test]
+fn kubernetes_secrets_natively() {
+    secrets::check("kubernetes-secrets", &secrets::Native::<sekisho_kubernetes_secrets::KubernetesSecrets>::new());
+}
+
+#[test]
+fn kubernetes_secrets_in_the_sandbox() {
+    secrets::check("kubernetes-secrets", &secrets::InSandbox::new(&subject::engine(), "kubernetes-secrets"));
 }

@@ -65,6 +65,8 @@ impl Rows {
         });
         let mut virtual_hosts: Vec<_> = hosts.collect();
         virtual_hosts.sort_by(|a, b| b.host.specificity(&a.host).then_with(|| a.name.cmp(&b.name)));
-        (self.inputs.clone(), ListenerRules { on_miss: OnMiss::Widen, inputs: self.inputs, virtual_hosts })
+        let inputs = self.inputs.clone();
+        let server_names = Vec::new();
+        (inputs, ListenerRules { on_miss: OnMiss::Widen, inputs: self.inputs, virtual_hosts, server_names })
     }
 }

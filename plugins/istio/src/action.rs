@@ -91,18 +91,14 @@ pub(crate) fn read(
             clear.then_some(Action::Respond(response))
         }
         ["delegate"] => {
-            let delegate = said.delegate.as_ref()?;
-            let namespace = if delegate.namespace.is_empty() { namespace } else { &delegate.namespace };
-            let message = format!(
-                "delegation to VirtualService {namespace}/{} is not served yet; the rule answers 500",
-                delegate.name
-            );
-            findings.error(&at.field("delegate"), "unsupported", message, "write the delegate's rules here");
+            let message = "a VirtualService that is delegated to cannot delegate in turn; the rule answers 500";
+            let remedy = "write the rules of the second delegate here";
+            findings.error(&at.field("delegate"), "conflicting-fields", message, remedy);
             None
         }
         [] => {
             let message = "the rule does nothing; it answers 500";
-            findings.error(at, "missing-field", message, "give `route`, `redirect` or `directResponse`");
+            findings.error(at, "missing-field", message, "give `route`, `redirect`, `directResponse` or `delegate`");
             None
         }
         _ => {

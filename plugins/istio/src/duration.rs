@@ -6,12 +6,27 @@ use crate::findings::{Findings, Place};
 
 /// Reads a duration field; what is wrong with it becomes an error finding.
 pub(crate) fn read(text: &str, at: &Place<'_>, findings: &mut Findings) -> Option<Duration> {
-    let duration = parse(text);
-    if duration.is_none() {
+    let Some(duration) = parse(text) else {
         let message = format!("`{text}` is not a duration");
         findings.error(at, "invalid-value", message, "write numbers with units, such as `3s`, `250ms` or `1m30s`");
+        return None;
+    };
+    if !duration.subsec_nanos().is_multiple_of(1_000_000) {
+        let message = format!("`{text}` is finer than a millisecond");
+        findings.error(at, "invalid-value", message, "write whole milliseconds");
+        return None;
     }
-    duration
+    Some(duration)
+}
+
+/// Reads a duration that cannot be zero.
+pub(crate) fn read_some(text: &str, at: &Place<'_>, findings: &mut Findings) -> Option<Duration> {
+    let duration = read(text, at, findings)?;
+    if duration.is_zero() {
+        findings.error(at, "invalid-value", "it is at least one millisecond", "write a longer time");
+        return None;
+    }
+    Some(duration)
 }
 
 /// In the milliseconds of the model; what is shorter than one counts as one.

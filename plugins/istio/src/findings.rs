@@ -11,6 +11,8 @@ pub(crate) struct Place<'p> {
     object: &'p ObjectKey,
     parent: Option<&'p Self>,
     step: Step<'p>,
+    /// Fields that were written at another place, and that place.
+    borrowed: Option<(&'p [&'static str], &'p Self)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -23,17 +25,33 @@ enum Step<'p> {
 impl<'p> Place<'p> {
     /// A top-level field of an object: `spec`, `metadata`.
     pub(crate) fn root(object: &'p ObjectKey, field: &'p str) -> Self {
-        Self { object, parent: None, step: Step::Root(field) }
+        Self { object, parent: None, step: Step::Root(field), borrowed: None }
+    }
+
+    /// The same place, some fields of which were written at another one: those that a delegate has from its root.
+    pub(crate) fn borrowing<'c>(self, fields: &'c [&'static str], of: &'c Place<'c>) -> Place<'c>
+    where
+        'p: 'c,
+    {
+        Place { borrowed: Some((fields, of)), ..self }
     }
 
     /// A field below this place.
     pub(crate) fn field<'c>(&'c self, name: &'c str) -> Place<'c> {
-        Place { object: self.object, parent: Some(self), step: Step::Field(name) }
+        self.below(name, Step::Field(name))
     }
 
     /// An element of a list below this place.
     pub(crate) fn item<'c>(&'c self, list: &'c str, index: usize) -> Place<'c> {
-        Place { object: self.object, parent: Some(self), step: Step::Item(list, index) }
+        self.below(list, Step::Item(list, index))
+    }
+
+    fn below<'c>(&'c self, field: &str, step: Step<'c>) -> Place<'c> {
+        let parent = match self.borrowed {
+            Some((fields, of)) if fields.contains(&field) => of,
+            _ => self,
+        };
+        Place { object: parent.object, parent: Some(parent), step, borrowed: None }
     }
 
     /// As the translation says it.
@@ -58,31 +76,40 @@ impl fmt::Display for Place<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     list: Vec<Finding>,
-    said: HashSet<(String, &'static str)>,
+    said: HashSet<(String, String)>,
 }
 
 impl Findings {
     /// Something does not work as written.
-    pub(crate) fn error(&mut self, at: &Place<'_>, code: &'static str, message: impl Into<String>, remedy: &str) {
+    pub(crate) fn error(&mut self, at: &Place<'_>, code: &str, message: impl Into<String>, remedy: &str) {
         self.say(Severity::Error, at.origin(), code, message.into(), remedy);
     }
 
     /// Something works, but hardly as meant.
-    pub(crate) fn warning(&mut self, at: &Place<'_>, code: &'static str, message: impl Into<String>, remedy: &str) {
+    pub(crate) fn warning(&mut self, at: &Place<'_>, code: &str, message: impl Into<String>, remedy: &str) {
         self.say(Severity::Warning, at.origin(), code, message.into(), remedy);
     }
 
     /// Something worth knowing.
-    pub(crate) fn info(&mut self, at: &Place<'_>, code: &'static str, message: impl Into<String>, remedy: &str) {
+    pub(crate) fn info(&mut self, at: &Place<'_>, code: &str, message: impl Into<String>, remedy: &str) {
         self.say(Severity::Info, at.origin(), code, message.into(), remedy);
     }
 
     /// About a place that is known only by its origin.
-    pub(crate) fn say(&mut self, severity: Severity, at: Origin, code: &'static str, message: String, remedy: &str) {
+    pub(crate) fn say(&mut self, severity: Severity, at: Origin, code: &str, message: String, remedy: &str) {
         let ObjectKey { kind, namespace, name, .. } = &at.object;
-        if self.said.insert((format!("{kind}/{namespace}/{name} {} {message}", at.field), code)) {
+        if self.said.insert((format!("{kind}/{namespace}/{name} {} {message}", at.field), code.to_owned())) {
             let remedy = remedy.to_owned();
             self.list.push(Finding { severity, code: code.to_owned(), origin: at, message, remedy });
+        }
+    }
+
+    /// Takes over the findings whose code is `wanted`.
+    pub(crate) fn take(&mut self, others: Self, wanted: impl Fn(&str) -> bool) {
+        for Finding { severity, code, origin, message, remedy } in others.list {
+            if wanted(&code) {
+                self.say(severity, origin, &code, message, &remedy);
+            }
         }
     }
 
@@ -107,6 +134,22 @@ mod tests {
         let server = spec.item("servers", 2);
         assert_eq!(server.field("tls").field("mode").to_string(), "spec.servers[2].tls.mode");
         assert_eq!(spec.to_string(), "spec");
+    }
+
+    #[test]
+    fn borrowed_fields_are_found_where_they_were_written() {
+        let (root, delegate) = (
+            ObjectKey::new("g", "VirtualService", "a", "root"),
+            ObjectKey::new("g", "VirtualService", "b", "delegate"),
+        );
+        let (root, delegate) = (Place::root(&root, "spec"), Place::root(&delegate, "spec"));
+        let (lender, rule) = (root.item("http", 3), delegate.item("http", 1));
+        let rule = rule.borrowing(&["retries", "mirrors"], &lender);
+        let told = |place: Place<'_>| format!("{} {place}", place.origin().object.name);
+        assert_eq!(told(rule.field("retries")), "root spec.http[3].retries");
+        assert_eq!(told(rule.item("mirrors", 0)), "root spec.http[3].mirrors[0]");
+        assert_eq!(told(rule.field("timeout")), "delegate spec.http[1].timeout");
+        assert_eq!(told(rule), "delegate spec.http[1]");
     }
 
     #[test]

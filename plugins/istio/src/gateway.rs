@@ -12,6 +12,7 @@ use crate::findings::{Findings, Place};
 use crate::hosts::ServerHosts;
 use crate::names::port_number;
 use crate::objects;
+use crate::tenancy::Tenants;
 use crate::tls::{self, Termination};
 
 /// A Gateway that selects this gateway.
@@ -61,7 +62,12 @@ pub(crate) enum Kind {
 }
 
 /// The Gateways that select this gateway, in Istio's order of precedence: age, name, namespace.
-pub(crate) fn read_all(objects: &[Object], environment: &Environment, findings: &mut Findings) -> Vec<Gateway> {
+pub(crate) fn read_all(
+    objects: &[Object],
+    environment: &Environment,
+    tenants: &Tenants,
+    findings: &mut Findings,
+) -> Vec<Gateway> {
     let mut gateways: Vec<Gateway> = objects
         .iter()
         .filter_map(|object| {
@@ -77,7 +83,7 @@ pub(crate) fn read_all(objects: &[Object], environment: &Environment, findings: 
                 .all(|(name, value)| environment.labels.iter().any(|(ours, label)| ours == name && label == value));
             ours.then(|| {
                 findings.list().append(&mut said);
-                check(&object.key, &gateway, environment, findings)
+                check(&object.key, &gateway, environment, tenants, findings)
             })
         })
         .collect();
@@ -88,7 +94,13 @@ pub(crate) fn read_all(objects: &[Object], environment: &Environment, findings: 
     gateways
 }
 
-fn check(key: &ObjectKey, said: &objects::Gateway, environment: &Environment, findings: &mut Findings) -> Gateway {
+fn check(
+    key: &ObjectKey,
+    said: &objects::Gateway,
+    environment: &Environment,
+    tenants: &Tenants,
+    findings: &mut Findings,
+) -> Gateway {
     let spec = Place::root(key, "spec");
     if said.spec.servers.is_empty() {
         findings.error(&spec.field("servers"), "missing-field", "the Gateway has no server", "add one");
@@ -98,7 +110,7 @@ fn check(key: &ObjectKey, said: &objects::Gateway, environment: &Environment, fi
     let servers = servers
         .filter_map(|(index, server)| {
             let at = spec.item("servers", index);
-            let reader = Reader { key, environment, at, index, names: &mut names };
+            let reader = Reader { key, environment, tenants, at, index, names: &mut names };
             reader.server(server, findings)
         })
         .collect();
@@ -115,6 +127,7 @@ fn check(key: &ObjectKey, said: &objects::Gateway, environment: &Environment, fi
 struct Reader<'r> {
     key: &'r ObjectKey,
     environment: &'r Environment,
+    tenants: &'r Tenants,
     at: Place<'r>,
     index: usize,
     /// The port names of the servers before it.
@@ -139,10 +152,11 @@ impl Reader<'_> {
         let number = self.number(port.number, bind.as_ref(), findings);
         let protocol = Protocol::read(&port.protocol, &at.field("port").field("protocol"), findings);
         self.remark(said, port, findings);
-        let hosts = ServerHosts::read(&said.hosts, &self.key.namespace, &at, findings);
+        let mut hosts = ServerHosts::read(&said.hosts, &self.key.namespace, &at, findings);
         let kind = protocol.and_then(|protocol| kind(protocol, said.tls.as_ref(), self.environment, &at, findings));
         let name = self.name(&port.name, findings);
         let (number, bind, protocol) = (number?, bind?, protocol?);
+        self.keep_allowed(&mut hosts, number, findings);
         if hosts.names().is_empty() {
             return None;
         }
@@ -156,11 +170,26 @@ impl Reader<'_> {
         Some(Server { origin: at.origin(), name, port: number, bind, hosts, kind })
     }
 
+    /// Leaves out the hosts that another tenant's server may have, so that nobody's traffic is taken from them.
+    fn keep_allowed(&self, hosts: &mut ServerHosts, port: u16, findings: &mut Findings) {
+        let namespace = &self.key.namespace;
+        hosts.retain(|host| {
+            let allowed = self.tenants.allow(namespace, host, Some(port));
+            if !allowed {
+                let message =
+                    format!("namespace {namespace} may not claim `{host}` on port {port}; the host is left out");
+                let remedy = "add it to a tenant of the namespace in the bootstrap file, or remove it here";
+                findings.error(&self.at.field("hosts"), "not-allowed", message, remedy);
+            }
+            allowed
+        });
+    }
+
     fn bind(&self, bind: &str, findings: &mut Findings) -> Option<Bind> {
         if bind.is_empty() {
             return Some(Bind::Shared);
         }
-        if let Some(path) = bind.strip_prefix("unix://").filter(|path| path.starts_with(['/', '@'])) {
+        if let Some(path) = bind.strip_prefix("unix://").filter(|path| is_socket(path)) {
             return Some(Bind::Unix(path.to_owned()));
         }
         if let Ok(ip) = bind.parse() {
@@ -225,6 +254,11 @@ impl Reader<'_> {
             findings.info(&at.field("name"), "no-effect", message, "remove the field");
         }
     }
+}
+
+/// A file by its absolute path, or a name in the abstract namespace.
+fn is_socket(path: &str) -> bool {
+    path.starts_with('@') || path.starts_with('/') && !path.ends_with('/')
 }
 
 /// The protocols of ports, as far as they differ here.
@@ -301,6 +335,11 @@ fn kind(
             None
         }
         (Protocol::Https | Protocol::Tls, Some(tls)) => {
+            if tls.https_redirect {
+                let message = "a server of this protocol has nothing to redirect to https; the field has no effect";
+                let remedy = "put it on the HTTP server of the same hosts";
+                findings.warning(&at.field("httpsRedirect"), "no-effect", message, remedy);
+            }
             let termination = match mode(tls, &at, findings)? {
                 None => return Some(Kind::Passthrough),
                 Some(mode) => tls::read(tls, mode, &environment.namespace, &at, findings)?,
@@ -326,7 +365,7 @@ fn mode(tls: &objects::ServerTls, at: &Place<'_>, findings: &mut Findings) -> Op
             None
         }
         Some("PASSTHROUGH") => {
-            if names_certificate(tls) {
+            if names_certificate(tls) || !tls.ca_crl.is_empty() {
                 let message = "nothing is decrypted in mode PASSTHROUGH, so that the certificate is not used";
                 findings.warning(at, "no-effect", message, "write `mode: SIMPLE`, or remove the certificate");
             }

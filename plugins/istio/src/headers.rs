@@ -18,13 +18,23 @@ pub(crate) struct Operations {
 
 /// Reads `headers`; none when something in them cannot be done as written.
 pub(crate) fn read(headers: Option<&Headers>, at: &Place<'_>, findings: &mut Findings) -> Option<Operations> {
-    let Some(Headers { request, response }) = headers else { return Some(Operations::default()) };
+    let Some(headers @ Headers { request, response }) = headers else { return Some(Operations::default()) };
     let at = at.field("headers");
     let request_at = at.field("request");
     let request_ops = operations(request, &request_at, true, findings);
     let response_ops = operations(response, &at.field("response"), false, findings);
+    if authorities(headers) > 1 {
+        // Istio's translation goes by the same order where its validation is not asked.
+        let message = "the authority is set more than once; what is set goes before what is added";
+        findings.error(&request_at, "conflicting-fields", message, "keep one of `host` and `:authority`");
+    }
     let host = authority(&request.set).or_else(|| authority(&request.add)).cloned();
     Some(Operations { ops: HeaderOps { request: request_ops?, response: response_ops? }, host })
+}
+
+/// How often the authority of requests is set.
+pub(crate) fn authorities(Headers { request, .. }: &Headers) -> usize {
+    request.set.keys().chain(request.add.keys()).filter(|name| is_authority(name)).count()
 }
 
 fn authority(headers: &BTreeMap<String, String>) -> Option<&String> {

@@ -1,7 +1,7 @@
 //! The hosts of a server: what clients may ask for, and whose VirtualServices may answer.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use sekisho_sdk::host_name::HostName;
 
@@ -66,6 +66,13 @@ impl ServerHosts {
         }
     }
 
+    /// Keeps the hosts that are `wanted`.
+    pub(crate) fn retain(&mut self, mut wanted: impl FnMut(&HostName) -> bool) {
+        self.names.retain(|host| wanted(host));
+        let kept: HashSet<&HostName> = self.names.iter().collect();
+        self.by_suffix.retain(|_, (host, _)| kept.contains(host));
+    }
+
     /// Takes in the hosts of another server.
     pub(crate) fn extend(&mut self, other: &Self) {
         for (host, namespaces) in other.by_suffix.values() {
@@ -99,9 +106,18 @@ impl ServerHosts {
         both
     }
 
+    /// Whether one of the hosts claims all of `host`.
+    pub(crate) fn claim(&self, host: &HostName) -> bool {
+        self.find_covering(host, |_| true)
+    }
+
     /// Whether one of the hosts open to `namespace` claims all of `host`.
     fn cover(&self, host: &HostName, namespace: &str) -> bool {
-        let open = |key: &str| self.by_suffix.get(key).is_some_and(|(_, namespaces)| namespaces.admit(namespace));
+        self.find_covering(host, |namespaces| namespaces.admit(namespace))
+    }
+
+    fn find_covering(&self, host: &HostName, admitted: impl Fn(&Namespaces) -> bool) -> bool {
+        let open = |key: &str| self.by_suffix.get(key).is_some_and(|(_, namespaces)| admitted(namespaces));
         let own = key(host);
         if open(&own) || open("*") {
             return true;
@@ -157,6 +173,9 @@ fn parse(text: &str, namespace: &str) -> Result<(HostName, Namespaces), String> 
         Some((name, host)) if is_dns_label(name) => (Namespaces::Only(BTreeSet::from([name.to_owned()])), host),
         Some((name, _)) => return Err(format!("`{name}` is not a namespace")),
     };
+    if host != "*" && !host.contains('.') {
+        return Err("a name without a dot, which no VirtualService can name".to_owned());
+    }
     HostName::parse(host).map(|host| (host, namespaces))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! From left to right, each part reading only what stands before it:
 //! `objects` (as written) → `gateway` with `tls` and `hosts`, `destinations`, `virtual_service` with `matching` and
-//! `action` (checked) → `listeners` and `routes` (merged) → `translate` (the whole). `meeting` adds findings, `status`
-//! renders what became of it all.
+//! `action` (checked, `tenancy` says what may be claimed) → `listeners`, `routes` and `streams` (merged) → `translate`
+//! (the whole). `meeting` adds findings, `status` renders what became of it all.
 //!
 //! The semantics are those of Istio's own translation together with Envoy's matching, not of the API's comments alone.
 
@@ -23,6 +23,8 @@ mod policies;
 mod retries;
 mod routes;
 mod status;
+mod streams;
+mod tenancy;
 mod tls;
 mod translate;
 mod virtual_service;

@@ -6,7 +6,7 @@ use sekisho_sdk::Environment;
 use sekisho_sdk::table::{PathRule, ValueRule, check_regex};
 
 use crate::findings::{Findings, Place};
-use crate::names::{gateway_reference, is_header_name, port_number};
+use crate::names::{gateway_reference, is_dns_label, is_header_name, port_number};
 use crate::objects::virtual_service::{HttpMatch, StringMatch};
 
 /// One entry of `match`: all of it must hold.
@@ -14,12 +14,18 @@ use crate::objects::virtual_service::{HttpMatch, StringMatch};
 pub(crate) struct Match {
     pub(crate) path: PathRule,
     pub(crate) conditions: Vec<Condition>,
-    /// Only on servers of this port.
-    pub(crate) port: Option<u16>,
-    /// Only on servers of these Gateways; all when empty.
-    pub(crate) gateways: Vec<String>,
+    pub(crate) servers: Servers,
+}
+
+/// Which servers a match is for, of those that its VirtualService is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Servers {
+    /// Only of this port.
+    port: Option<u16>,
+    /// Only of these Gateways; of all when empty.
+    gateways: Vec<String>,
     /// `sourceLabels` and `sourceNamespace` describe this gateway.
-    pub(crate) here: bool,
+    here: bool,
 }
 
 /// A condition on something of the request besides its path.
@@ -36,7 +42,7 @@ pub(crate) struct Condition {
 impl Match {
     /// What a rule without `match` says.
     pub(crate) fn everything() -> Self {
-        Self { path: PathRule::Any, conditions: Vec::new(), port: None, gateways: Vec::new(), here: true }
+        Self { path: PathRule::Any, conditions: Vec::new(), servers: Servers::every() }
     }
 
     /// Istio's catch-all, which is sorted behind the others: any path and no condition. An empty prefix is none.
@@ -49,14 +55,50 @@ impl Match {
         };
         any_path && self.conditions.is_empty()
     }
+}
 
-    /// Whether it holds on every server that its VirtualService is bound to.
-    pub(crate) fn is_everywhere(&self) -> bool {
+impl Servers {
+    pub(crate) fn every() -> Self {
+        Self { port: None, gateways: Vec::new(), here: true }
+    }
+
+    /// None when `port` is none.
+    pub(crate) fn read(
+        port: i64,
+        gateways: &[String],
+        (labels, from): (&BTreeMap<String, String>, &str),
+        (namespace, environment): (&str, &Environment),
+        at: &Place<'_>,
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let number = match port {
+            0 => Some(None),
+            number => port_number(number).map(Some),
+        };
+        if number.is_none() {
+            let message = format!("{port} is not a port");
+            findings.error(&at.field("port"), "invalid-value", message, "write a number from 1 to 65535");
+        }
+        let has_label = |(name, value): (&String, &String)| {
+            environment.labels.iter().any(|(own, label)| own == name && label == value)
+        };
+        let here = labels.iter().all(has_label) && (from.is_empty() || from == environment.namespace);
+        let gateways = gateways.iter().map(|gateway| gateway_reference(gateway, namespace)).collect();
+        Some(Self { port: number?, gateways, here })
+    }
+
+    /// Whether it is for every server.
+    pub(crate) fn are_all(&self) -> bool {
         self.port.is_none() && self.gateways.is_empty() && self.here
     }
 
-    /// Whether it can hold on a server of that Gateway and port.
-    pub(crate) fn applies(&self, gateway: &str, port: u16) -> bool {
+    /// Whether it is for any server at all, as far as labels tell.
+    pub(crate) fn are_any(&self) -> bool {
+        self.here || !self.gateways.is_empty()
+    }
+
+    /// Whether it is for a server of that Gateway and port. Where Gateways are named, labels do not count.
+    pub(crate) fn include(&self, gateway: &str, port: u16) -> bool {
         self.port.is_none_or(|own| own == port)
             && if self.gateways.is_empty() { self.here } else { self.gateways.iter().any(|own| own == gateway) }
     }
@@ -79,27 +121,26 @@ pub(crate) fn read(
     reader.headers(&said.without_headers, true, &at.field("withoutHeaders"));
     reader.query(&said.query_params, &at.field("queryParams"));
     let Reader { conditions, legal, findings } = reader;
-    let port = match said.port {
-        0 => Some(None),
-        number => port_number(number).map(Some),
-    };
-    if port.is_none() {
-        let message = format!("{} is not a port", said.port);
-        findings.error(&at.field("port"), "invalid-value", message, "write a number from 1 to 65535");
-    }
+    let sources = (&said.source_labels, said.source_namespace.as_str());
+    let servers = Servers::read(said.port, &said.gateways, sources, (namespace, environment), at, findings);
     if !said.stat_prefix.is_empty() || !said.name.is_empty() {
         let message = "`name` and `statPrefix` of a match have no effect; metrics carry the rule's name";
         findings.info(at, "no-effect", message, "name the rule instead");
     }
-    let has_label =
-        |(name, value): (&String, &String)| environment.labels.iter().any(|(own, label)| own == name && label == value);
-    let here = said.source_labels.iter().all(has_label)
-        && (said.source_namespace.is_empty() || said.source_namespace == environment.namespace);
-    let gateways = said.gateways.iter().map(|gateway| gateway_reference(gateway, namespace)).collect();
-    match (path, port, legal) {
-        (Some(path), Some(port), true) => Some(Match { path, conditions, port, gateways, here }),
+    let legal = legal && source_namespace(&said.source_namespace, at, findings);
+    match (path, servers, legal) {
+        (Some(path), Some(servers), true) => Some(Match { path, conditions, servers }),
         _ => None,
     }
+}
+
+fn source_namespace(name: &str, at: &Place<'_>, findings: &mut Findings) -> bool {
+    let legal = name.is_empty() || is_dns_label(name);
+    if !legal {
+        let message = format!("`{name}` cannot be a namespace, so that this match never holds");
+        findings.error(&at.field("sourceNamespace"), "invalid-value", message, "correct it, or remove the field");
+    }
+    legal
 }
 
 struct Reader<'f> {
@@ -113,7 +154,12 @@ impl Reader<'_> {
         let Some(uri) = &said.uri else { return Some(PathRule::Any) };
         let at = at.field("uri");
         let ignore_case = said.ignore_uri_case;
-        Some(match self.rule(uri, &at)? {
+        // Envoy takes an empty prefix of a path, and of nothing else.
+        let rule = match uri.prefix.as_deref() {
+            Some("") if uri.exact.is_none() && uri.regex.is_none() => ValueRule::Prefix(String::new()),
+            _ => self.rule(uri, &at)?,
+        };
+        Some(match rule {
             ValueRule::Present => PathRule::Any,
             ValueRule::Exact(value) => PathRule::Exact { value, ignore_case },
             ValueRule::Prefix(value) => PathRule::Prefix { value, ignore_case },
@@ -191,8 +237,12 @@ impl Reader<'_> {
         let rule = match (exact, prefix, regex) {
             (None, None, None) => ValueRule::Present,
             (Some(exact), None, None) => ValueRule::Exact(exact.clone()),
-            (None, Some(prefix), None) => ValueRule::Prefix(prefix.clone()),
+            (None, Some(prefix), None) => {
+                self.not_empty(prefix, "prefix", at)?;
+                ValueRule::Prefix(prefix.clone())
+            }
             (None, None, Some(pattern)) => {
+                self.not_empty(pattern, "regex", at)?;
                 self.regex(pattern, at)?;
                 ValueRule::Regex(pattern.clone())
             }
@@ -203,6 +253,16 @@ impl Reader<'_> {
             }
         };
         Some(rule)
+    }
+
+    /// What Istio refuses, as it hardly means anything.
+    fn not_empty(&mut self, text: &str, field: &str, at: &Place<'_>) -> Option<()> {
+        if text.is_empty() {
+            let message = format!("an empty `{field}` cannot be matched with");
+            self.findings.error(&at.field(field), "invalid-value", message, "write `{}` to ask for presence alone");
+            return None;
+        }
+        Some(())
     }
 
     fn regex(&mut self, pattern: &str, at: &Place<'_>) -> Option<()> {

@@ -7,11 +7,15 @@ use crate::gateway::{Gateway, Kind};
 use crate::hosts::ServerHosts;
 use crate::virtual_service::VirtualService;
 
-/// The hosts of a Gateway: all of them, those that speak HTTP, and those of them that decrypt first.
+/// The hosts of a Gateway: all of them, and those of each kind of server.
 #[derive(Default)]
 struct Served {
     all: ServerHosts,
     http: ServerHosts,
+    passthrough: ServerHosts,
+    /// Bytes without a look at names: TCP, and TLS that ends here.
+    tcp: ServerHosts,
+    /// Those of `http` and `tcp` whose TLS ends here.
     terminated: ServerHosts,
 }
 
@@ -22,10 +26,13 @@ pub(crate) fn report(gateways: &[Gateway], services: &[VirtualService], findings
         let hosts = served.entry(&gateway.name).or_default();
         for server in &gateway.servers {
             hosts.all.extend(&server.hosts);
-            if matches!(server.kind, Kind::Http { .. } | Kind::Https(_)) {
-                hosts.http.extend(&server.hosts);
-            }
-            if matches!(server.kind, Kind::Https(_)) {
+            let of_kind = match server.kind {
+                Kind::Http { .. } | Kind::Https(_) => &mut hosts.http,
+                Kind::Passthrough => &mut hosts.passthrough,
+                Kind::Tls(_) | Kind::Tcp => &mut hosts.tcp,
+            };
+            of_kind.extend(&server.hosts);
+            if matches!(server.kind, Kind::Https(_) | Kind::Tls(_)) {
                 hosts.terminated.extend(&server.hosts);
             }
         }
@@ -33,8 +40,7 @@ pub(crate) fn report(gateways: &[Gateway], services: &[VirtualService], findings
     for service in services {
         let gateways: Vec<&Served> = service.gateways.iter().filter_map(|name| served.get(name.as_str())).collect();
         report_hosts(service, &gateways, findings);
-        report_requests(service, &gateways, findings);
-        report_streams(service, &gateways, findings);
+        report_unasked(service, &gateways, findings);
     }
 }
 
@@ -51,42 +57,41 @@ fn report_hosts(service: &VirtualService, gateways: &[&Served], findings: &mut F
     }
 }
 
-fn report_requests(service: &VirtualService, gateways: &[&Served], findings: &mut Findings) {
+/// Rules of a kind that the servers of these hosts never ask.
+fn report_unasked(service: &VirtualService, gateways: &[&Served], findings: &mut Findings) {
     let namespace = &service.key.namespace;
     let met = |of: fn(&Served) -> &ServerHosts| {
         let served = |host| gateways.iter().any(|served| !of(served).intersect(host, namespace).is_empty());
         service.hosts.iter().any(|(_, host)| served(host))
     };
-    if !service.rules.is_empty() && !met(|served| &served.http) && met(|served| &served.all) {
-        let spec = Place::root(&service.key, "spec");
+    if !met(|served| &served.all) {
+        return;
+    }
+    let spec = Place::root(&service.key, "spec");
+    if !service.rules.is_empty() && !met(|served| &served.http) {
         let message = "the servers of these hosts see no requests, so that `http` routes are never asked";
-        let remedy = "let the server decrypt (SIMPLE or MUTUAL), or write `tls` or `tcp` routes";
+        let remedy = "let the server decrypt (protocol HTTPS, mode SIMPLE or MUTUAL), or write `tls` or `tcp` routes";
         findings.warning(&spec.field("http"), "http-routes-without-http-server", message, remedy);
     }
-}
-
-fn report_streams(service: &VirtualService, gateways: &[&Served], findings: &mut Findings) {
-    let spec = Place::root(&service.key, "spec");
-    let namespace = &service.key.namespace;
-    if service.has_tls {
-        let terminated = |host| gateways.iter().any(|served| !served.terminated.intersect(host, namespace).is_empty());
-        if service.rules.is_empty() && service.hosts.iter().any(|(_, host)| terminated(host)) {
-            let message =
-                "the server of these hosts decrypts, so that `tls` routes are never asked and requests get 404";
-            let remedy = "write `http` routes, or set the server's TLS mode to PASSTHROUGH";
-            findings.warning(&spec.field("tls"), "tls-routes-on-terminating-server", message, remedy);
+    if !service.tls.is_empty() && !met(|served| &served.passthrough) {
+        let at = spec.field("tls");
+        if met(|served| &served.terminated) {
+            let message = if service.rules.is_empty() && service.tcp.is_empty() {
+                "the servers of these hosts decrypt, so that `tls` routes are never asked and nothing is served"
+            } else {
+                "the servers of these hosts decrypt, so that `tls` routes are never asked"
+            };
+            let remedy = "write `http` routes (`tcp` where the protocol is TLS), or set the mode to PASSTHROUGH";
+            findings.warning(&at, "tls-routes-on-terminating-server", message, remedy);
         } else {
-            let message = "`tls` routes are not served yet; they have no effect";
-            findings.warning(
-                &spec.field("tls"),
-                "unsupported",
-                message,
-                "write `http` routes and let the server decrypt",
-            );
+            let message = "no server of these hosts speaks TLS, so that `tls` routes are never asked";
+            let remedy = "write routes of the server's kind, or add a TLS server of mode PASSTHROUGH";
+            findings.warning(&at, "tls-routes-without-tls-server", message, remedy);
         }
     }
-    if service.has_tcp {
-        let message = "`tcp` routes are not served yet; they have no effect";
-        findings.warning(&spec.field("tcp"), "unsupported", message, "write `http` routes where the traffic is HTTP");
+    if !service.tcp.is_empty() && !met(|served| &served.tcp) {
+        let message = "the servers of these hosts do not forward plain bytes, so that `tcp` routes are never asked";
+        let remedy = "write `http` or `tls` routes, or set the server's protocol to TCP, or to TLS with a certificate";
+        findings.warning(&spec.field("tcp"), "tcp-routes-without-tcp-server", message, remedy);
     }
 }

@@ -5,6 +5,7 @@ use sekisho_sdk::table::check_regex;
 
 use crate::duration::{self, milliseconds};
 use crate::findings::{Findings, Place};
+use crate::names::is_header_name;
 use crate::objects::virtual_service::{CorsPolicy, FaultAbort, FaultDelay, HttpFault, Percent, StringMatch};
 
 /// A percentage as a fraction, to four decimals like Envoy's; an error outside 0 to 100.
@@ -23,6 +24,10 @@ pub(crate) fn fraction(percent: f64, at: &Place<'_>, findings: &mut Findings) ->
 pub(crate) fn fault(said: Option<&HttpFault>, at: &Place<'_>, findings: &mut Findings) -> Option<Option<Fault>> {
     let Some(said) = said else { return Some(None) };
     let at = at.field("fault");
+    if said.delay.is_none() && said.abort.is_none() {
+        findings.error(&at, "missing-field", "the fault is none", "give `delay`, `abort` or both");
+        return None;
+    }
     let delay = said.delay.as_ref().map(|delay| read_delay(delay, &at.field("delay"), findings));
     let abort = said.abort.as_ref().map(|abort| read_abort(abort, &at.field("abort"), findings));
     let fault = Fault { delay: delay.unwrap_or(Some(None))?, abort: abort.unwrap_or(Some(None))? };
@@ -40,7 +45,7 @@ fn read_delay(said: &FaultDelay, at: &Place<'_>, findings: &mut Findings) -> Opt
         findings.error(at, "missing-field", "the delay has no length", "write `fixedDelay`");
         return None;
     };
-    let delay = milliseconds(duration::read(text, &at.field("fixedDelay"), findings)?);
+    let delay = milliseconds(duration::read_some(text, &at.field("fixedDelay"), findings)?);
     let share = share(said.percentage.as_ref(), said.percent, at, findings)?;
     Some(share.map(|share| DelayFault { delay, share }))
 }
@@ -150,9 +155,12 @@ pub(crate) fn cors(said: Option<&CorsPolicy>, at: &Place<'_>, findings: &mut Fin
         origins.into_iter().collect()
     };
     let max_age = match &said.max_age {
-        Some(text) => duration::read(text, &at.field("maxAge"), findings).map(Some),
+        Some(text) => whole_seconds(text, &at.field("maxAge"), findings).map(Some),
         None => Some(None),
     };
+    let methods = methods(&said.allow_methods, &at, findings);
+    let allowed = header_names(&said.allow_headers, "allowHeaders", &at, findings);
+    let exposed = header_names(&said.expose_headers, "exposeHeaders", &at, findings);
     let unmatched_preflight = match said.unmatched_preflights.as_str() {
         "" | "UNSPECIFIED" | "FORWARD" => Some(Unmatched::Forward),
         "IGNORE" => Some(Unmatched::Refuse),
@@ -164,13 +172,47 @@ pub(crate) fn cors(said: Option<&CorsPolicy>, at: &Place<'_>, findings: &mut Fin
     };
     Some(Some(Cors {
         origins: origins?,
-        methods: said.allow_methods.clone(),
-        headers: said.allow_headers.clone(),
-        expose: said.expose_headers.clone(),
-        max_age_seconds: max_age?.map(|age| u32::try_from(age.as_secs()).unwrap_or(u32::MAX)),
+        methods: methods?,
+        headers: allowed?,
+        expose: exposed?,
+        max_age_seconds: max_age?,
         credentials: said.allow_credentials.unwrap_or(false),
         unmatched_preflight: unmatched_preflight?,
     }))
+}
+
+/// What `access-control-max-age` can say.
+fn whole_seconds(text: &str, at: &Place<'_>, findings: &mut Findings) -> Option<u32> {
+    let age = duration::read(text, at, findings)?;
+    if age.subsec_nanos() != 0 {
+        let message = format!("`{text}` is not in whole seconds");
+        findings.error(at, "invalid-value", message, "write whole seconds");
+        return None;
+    }
+    Some(u32::try_from(age.as_secs()).unwrap_or(u32::MAX))
+}
+
+const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
+
+fn methods(said: &[String], at: &Place<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    let mut legal = true;
+    for (index, method) in said.iter().enumerate().filter(|(_, method)| !METHODS.contains(&method.as_str())) {
+        let message = format!("`{method}` is not a method of HTTP");
+        let remedy = "write methods in capitals, or `*`";
+        findings.error(&at.item("allowMethods", index), "invalid-value", message, remedy);
+        legal = false;
+    }
+    legal.then(|| said.to_vec())
+}
+
+fn header_names(said: &[String], list: &str, at: &Place<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    let mut legal = true;
+    for (index, name) in said.iter().enumerate().filter(|(_, name)| !is_header_name(name)) {
+        let message = format!("`{name}` is not a header name");
+        findings.error(&at.item(list, index), "invalid-header-name", message, "correct it, or write `*`");
+        legal = false;
+    }
+    legal.then(|| said.to_vec())
 }
 
 /// Envoy takes `*` for any origin.
@@ -179,6 +221,10 @@ fn exact(origin: &str) -> TextMatch {
 }
 
 fn text_match(said: &StringMatch, at: &Place<'_>, findings: &mut Findings) -> Option<TextMatch> {
+    if [&said.exact, &said.prefix, &said.regex].into_iter().flatten().any(String::is_empty) {
+        findings.error(at, "invalid-value", "no origin is empty", "write an origin, or `exact: \"*\"` for any");
+        return None;
+    }
     match (&said.exact, &said.prefix, &said.regex) {
         (Some(origin), None, None) => Some(exact(origin)),
         (None, Some(prefix), None) => Some(TextMatch::Prefix(prefix.clone())),

@@ -49,16 +49,11 @@ pub(crate) fn read(said: Option<&HttpRetry>, at: &Place<'_>, findings: &mut Find
         (retry.on, retry.statuses) = conditions(&said.retry_on, &at.field("retryOn"), findings)?;
     }
     if let Some(text) = &said.per_try_timeout {
-        let timeout = duration::read(text, &at.field("perTryTimeout"), findings)?;
-        if timeout.as_millis() == 0 {
-            let message = "the time for one try is at least one millisecond";
-            findings.error(&at.field("perTryTimeout"), "invalid-value", message, "write a longer time");
-            return None;
-        }
+        let timeout = duration::read_some(text, &at.field("perTryTimeout"), findings)?;
         retry.per_try = Some(milliseconds(timeout));
     }
     if let Some(text) = &said.backoff {
-        let backoff = milliseconds(duration::read(text, &at.field("backoff"), findings)?);
+        let backoff = milliseconds(duration::read_some(text, &at.field("backoff"), findings)?);
         retry.backoff = Some(backoff);
         retry.max_backoff = Some(backoff.saturating_mul(10));
     }
@@ -93,15 +88,20 @@ fn conditions(text: &str, at: &Place<'_>, findings: &mut Findings) -> Option<(Ve
             continue;
         } else if word == "retriable-status-codes" {
             continue;
+        } else if NEVER_MET.contains(&word) {
+            let message = format!("nothing is retried because of `{word}` here; the other conditions count");
+            findings.warning(at, "unsupported", message, "remove it");
+            continue;
         }
-        let message = format!("`{word}` is not a condition that retries can have here");
-        let remedy =
-            "take status codes and Envoy's policies except `retriable-headers`, `envoy-ratelimited` and HTTP/3's";
-        findings.error(at, "invalid-value", message, remedy);
+        let message = format!("`{word}` is not a condition of retries");
+        findings.error(at, "invalid-value", message, "take status codes and Envoy's policies");
         legal = false;
     }
     legal.then_some((on, statuses))
 }
+
+/// Envoy's conditions on headers that Istio cannot name, and on HTTP/3.
+const NEVER_MET: [&str; 3] = ["retriable-headers", "envoy-ratelimited", "http3-post-connect-failure"];
 
 /// Envoy's wide policies take in the narrow ones, and any reset counts the time-out of a single try.
 fn policy(word: &str) -> Option<&'static [RetryOn]> {
@@ -141,7 +141,8 @@ mod tests {
         let (on, statuses) = conditions_of("connect-failure, 503,reset,retriable-4xx").expect("legal conditions");
         assert_eq!(on, [RetryOn::ConnectFailure, RetryOn::Reset, RetryOn::Timeout, RetryOn::RefusedStream]);
         assert_eq!(statuses, [503, 409]);
-        assert!(conditions_of("retriable-headers").is_none() && conditions_of("99").is_none());
+        assert_eq!(conditions_of("retriable-headers,503"), Some((vec![], vec![503])));
+        assert!(conditions_of("retriable-head").is_none() && conditions_of("99").is_none());
     }
 
     #[test]

@@ -1,20 +1,25 @@
 //! The routing table: for each listener the virtual hosts that VirtualServices and servers have in common, and their
 //! rules in Istio's order.
 
-use std::collections::{HashMap, HashSet};
+mod hosts;
+mod shadows;
+
+use std::collections::HashMap;
 use std::rc::Rc;
 
+use sekisho_sdk::Origin;
 use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::model::{self, Redirect, Route};
-use sekisho_sdk::table::{Condition, ListenerRules, OnMiss, PathRule, ValueRule, VirtualHost};
-use sekisho_sdk::{Origin, Severity, table};
+use sekisho_sdk::table::{self, Condition, ListenerRules, OnMiss, PathRule};
 
+use self::hosts::{Hosts, Placed};
 use crate::action::OnServer;
 use crate::destinations::Destinations;
-use crate::findings::Findings;
+use crate::findings::{Findings, Place};
 use crate::gateway::{Gateway, Kind, Server};
 use crate::listeners::Listeners;
-use crate::virtual_service::{Rule, VirtualService};
+use crate::tenancy::Tenants;
+use crate::virtual_service::{Rule, VirtualService, by_gateway};
 
 /// What requests meet.
 #[derive(Debug, Default)]
@@ -25,23 +30,24 @@ pub(crate) struct Routes {
     pub(crate) of: Vec<Vec<u32>>,
 }
 
+/// What the rules of VirtualServices lead to, and where.
+pub(crate) struct Places<'p> {
+    pub(crate) gateways: &'p [Gateway],
+    pub(crate) tenants: &'p Tenants,
+    pub(crate) destinations: &'p mut Destinations,
+}
+
 /// Fills every listener's table and inputs.
 pub(crate) fn build(
-    gateways: &[Gateway],
+    places: &mut Places<'_>,
     listeners: &mut Listeners,
     services: &[VirtualService],
-    destinations: &mut Destinations,
     findings: &mut Findings,
 ) -> Routes {
-    let mut bound: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (index, service) in services.iter().enumerate() {
-        let names: HashSet<&str> = service.gateways.iter().map(String::as_str).collect();
-        for name in names {
-            bound.entry(name).or_default().push(index);
-        }
-    }
+    let bound = by_gateway(services);
     let routes = Routes { of: vec![Vec::new(); services.len()], ..Routes::default() };
-    let mut builder = Builder { services, destinations, findings, routes, known: HashMap::new() };
+    let Places { gateways, tenants, destinations } = places;
+    let mut builder = Builder { services, tenants, destinations, findings, routes, known: HashMap::new() };
     for (listener, servers) in listeners.listeners.iter_mut().zip(&listeners.servers) {
         let mut hosts = Hosts::default();
         for id in servers {
@@ -52,13 +58,31 @@ pub(crate) fn build(
         let virtual_hosts = hosts.finish(listener.port, services, builder.findings);
         listener.inputs.clone_from(&hosts.inputs.names);
         let inputs = hosts.inputs.names;
-        builder.routes.tables.push(ListenerRules { on_miss: OnMiss::Stop, inputs, virtual_hosts });
+        let server_names = Vec::new();
+        builder.routes.tables.push(ListenerRules { on_miss: OnMiss::Stop, inputs, virtual_hosts, server_names });
     }
     builder.routes
 }
 
+/// Says that a VirtualService may not claim a host on a port. Where no port of its Gateways is its own, that was said of
+/// the host already.
+pub(crate) fn report_not_allowed(
+    service: &VirtualService,
+    index: usize,
+    host: &HostName,
+    port: u16,
+    findings: &mut Findings,
+) {
+    let spec = Place::root(&service.key, "spec");
+    let message =
+        format!("namespace {} may not claim `{host}` on port {port}; it is not served there", service.key.namespace);
+    let remedy = "add the port to a tenant of the namespace in the bootstrap file, or bind to another Gateway";
+    findings.error(&spec.item("hosts", index), "not-allowed", message, remedy);
+}
+
 struct Builder<'b> {
     services: &'b [VirtualService],
+    tenants: &'b Tenants,
     destinations: &'b mut Destinations,
     findings: &'b mut Findings,
     routes: Routes,
@@ -83,19 +107,24 @@ impl Builder<'_> {
         let services = self.services;
         for index in bound {
             let service = &services[*index];
-            let both = service.hosts.iter().flat_map(|(_, host)| server.hosts.intersect(host, &service.key.namespace));
+            let namespace = &service.key.namespace;
             let mut list = None;
-            for host in both {
-                let list = list.get_or_insert_with(|| self.rules(*index, (gateway, name), on, hosts));
-                if list.is_empty() {
-                    break;
+            for (position, said) in &service.hosts {
+                for host in server.hosts.intersect(said, namespace) {
+                    if !self.tenants.allow(namespace, &host, Some(server.port)) {
+                        report_not_allowed(service, *position, &host, server.port, self.findings);
+                        continue;
+                    }
+                    let list = list.get_or_insert_with(|| self.rules(*index, (gateway, name), on, hosts));
+                    if !list.is_empty() {
+                        hosts.claim(&host, redirect, (*index, gateway), list);
+                    }
                 }
-                hosts.claim(&host, redirect, (*index, gateway), list);
             }
         }
         if let Some(redirect) = redirect {
             for host in server.hosts.names() {
-                hosts.at(host).redirect.get_or_insert(redirect);
+                hosts.redirect(host, redirect);
             }
         }
     }
@@ -114,7 +143,7 @@ impl Builder<'_> {
         let mut placed = Vec::new();
         let services = self.services;
         'rules: for (index, rule) in services[service].rules.iter().enumerate() {
-            for (number, one) in rule.matches.iter().filter(|(_, one)| one.applies(name, on.port)) {
+            for (number, one) in rule.matches.iter().filter(|(_, one)| one.servers.include(name, on.port)) {
                 let route = self.route(service, index, rule, (*number, &one.path), on);
                 let conditions = one.conditions.iter().map(|condition| Condition {
                     input: hosts.inputs.index(&condition.input),
@@ -174,122 +203,6 @@ impl Builder<'_> {
     fn push(&mut self, route: Route) -> u32 {
         let index = u32::try_from(self.routes.routes.len()).unwrap_or(u32::MAX);
         self.routes.routes.push(route);
-        index
-    }
-}
-
-/// The virtual hosts of one listener while they are filled.
-#[derive(Default)]
-struct Hosts {
-    inputs: Inputs,
-    hosts: Vec<Host>,
-    by_name: HashMap<HostName, usize>,
-    /// By VirtualService and Gateway.
-    lists: HashMap<(usize, usize), Rc<[Placed]>>,
-}
-
-struct Host {
-    name: HostName,
-    redirect: Option<u32>,
-    lists: Vec<Rc<[Placed]>>,
-    from: HashSet<(usize, usize)>,
-}
-
-/// A rule, and where it comes from.
-struct Placed {
-    rule: table::Rule,
-    catch_all: bool,
-    service: usize,
-    index: usize,
-}
-
-impl Hosts {
-    fn at(&mut self, name: &HostName) -> &mut Host {
-        let next = self.hosts.len();
-        let index = *self.by_name.entry(name.clone()).or_insert(next);
-        if index == next {
-            self.hosts.push(Host { name: name.clone(), redirect: None, lists: Vec::new(), from: HashSet::new() });
-        }
-        &mut self.hosts[index]
-    }
-
-    fn claim(&mut self, name: &HostName, redirect: Option<u32>, from: (usize, usize), list: &Rc<[Placed]>) {
-        let host = self.at(name);
-        host.redirect = host.redirect.or(redirect);
-        if host.from.insert(from) {
-            host.lists.push(Rc::clone(list));
-        }
-    }
-
-    fn finish(&mut self, port: u16, services: &[VirtualService], findings: &mut Findings) -> Vec<VirtualHost> {
-        let hosts = std::mem::take(&mut self.hosts);
-        let hosts = hosts.into_iter().map(|host| {
-            let mut rules = Vec::with_capacity(host.lists.iter().map(|list| list.len()).sum());
-            if let Some(route) = host.redirect {
-                let value = ValueRule::Exact("https".to_owned());
-                let input = self.inputs.index(":scheme");
-                let conditions = vec![Condition { input, parameter: None, value, negated: true }];
-                rules.push(table::Rule { route, path: PathRule::Any, conditions });
-            }
-            let all = || host.lists.iter().flat_map(|list| list.iter());
-            rules.extend(all().filter(|placed| !placed.catch_all).map(|placed| placed.rule.clone()));
-            let mut taker: Option<&Placed> = None;
-            for placed in all().filter(|placed| placed.catch_all) {
-                match taker {
-                    None => {
-                        rules.push(placed.rule.clone());
-                        taker = Some(placed);
-                    }
-                    Some(taker) => report_shadowed(&host.name, taker, placed, services, findings),
-                }
-            }
-            VirtualHost { name: format!("{}:{port}", host.name), host: host.name, rules }
-        });
-        hosts.collect()
-    }
-}
-
-/// Two VirtualServices take everything on one host: the later one never gets it.
-fn report_shadowed(
-    host: &HostName,
-    taker: &Placed,
-    placed: &Placed,
-    services: &[VirtualService],
-    findings: &mut Findings,
-) {
-    if taker.service == placed.service {
-        return;
-    }
-    let key = &services[taker.service].key;
-    let message = format!(
-        "on `{host}` this is never reached, because VirtualService {}/{} takes every request",
-        key.namespace, key.name
-    );
-    let origin = services[placed.service].rules[placed.index].origin.clone();
-    findings.say(
-        Severity::Warning,
-        origin,
-        "unreachable-rule",
-        message,
-        "match something, or write all rules in one place",
-    );
-}
-
-/// What a listener's router reads of requests.
-#[derive(Debug, Default)]
-struct Inputs {
-    names: Vec<String>,
-    by_name: HashMap<String, u16>,
-}
-
-impl Inputs {
-    fn index(&mut self, name: &str) -> u16 {
-        if let Some(known) = self.by_name.get(name) {
-            return *known;
-        }
-        let index = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
-        self.names.push(name.to_owned());
-        self.by_name.insert(name.to_owned(), index);
         index
     }
 }

@@ -15,7 +15,8 @@ use serde_json::json;
 use crate::gateway::Gateway;
 use crate::listeners::Listeners;
 use crate::routes::Routes;
-use crate::virtual_service::VirtualService;
+use crate::streams::Streams;
+use crate::virtual_service::VirtualServices;
 
 /// What one translation leaves behind for its reports.
 #[derive(Debug)]
@@ -24,6 +25,14 @@ pub(crate) struct Reports {
     listeners: Vec<ListenerFacts>,
     /// The first candidate of each source.
     sources: Vec<String>,
+}
+
+/// The parts of the translation that its objects came to.
+pub(crate) struct Served<'s> {
+    pub(crate) listeners: &'s Listeners,
+    pub(crate) routes: &'s Routes,
+    pub(crate) streams: &'s Streams,
+    pub(crate) clusters: &'s [Cluster],
 }
 
 /// An object that has a status.
@@ -54,13 +63,12 @@ impl Reports {
     /// `objects` are those of the dialect as they were given, so that unreadable ones are reported too.
     pub(crate) fn new(
         gateways: &[Gateway],
-        services: &[VirtualService],
-        listeners: &Listeners,
-        routes: &Routes,
-        clusters: &[Cluster],
+        services: &VirtualServices,
+        served: &Served<'_>,
         objects: &[&[Object]],
         findings: &[Finding],
     ) -> Self {
+        let Served { listeners, routes, streams, clusters } = served;
         let mut said = Said::new();
         for finding in findings {
             said.entry(id(&finding.origin.object)).or_default().push(finding);
@@ -75,17 +83,30 @@ impl Reports {
                 }
             }
         }
-        for (service, indices) in services.iter().zip(&routes.of) {
+        // What came of a delegate's rules is told of it too.
+        let mut of_delegates: HashMap<_, Vec<u32>> =
+            services.delegates.iter().map(|(key, _)| (id(key), Vec::new())).collect();
+        for ((service, indices), streamed) in services.bound.iter().zip(&routes.of).zip(&streams.of) {
             let mut subject = Subject::new(&service.key, service.generation, &said);
             for index in indices {
-                let route = &routes.routes[*index as usize];
-                subject.routes.push((*index, route.name.clone()));
-                let used = used_clusters(route).map(|index| (index, clusters[index as usize].name.clone()));
-                subject.clusters.extend(used);
+                subject.add(*index, routes, clusters);
+                if let Some(delegated) = of_delegates.get_mut(&id(&routes.routes[*index as usize].origin.object)) {
+                    delegated.push(*index);
+                }
             }
-            subject.clusters.sort();
-            subject.clusters.dedup();
-            subjects.push(subject);
+            for index in streamed {
+                let targets = streams.routes[*index as usize].targets.iter();
+                let used = targets.filter_map(|target| target.cluster);
+                subject.clusters.extend(used.map(|index| (index, clusters[index as usize].name.clone())));
+            }
+            subjects.push(subject.finish());
+        }
+        for (key, generation) in &services.delegates {
+            let mut subject = Subject::new(key, *generation, &said);
+            for index in of_delegates.get(&id(key)).into_iter().flatten() {
+                subject.add(*index, routes, clusters);
+            }
+            subjects.push(subject.finish());
         }
         let unread = |object: &&Object| {
             let said = said.get(&id(&object.key)).map_or(&[][..], Vec::as_slice);
@@ -195,6 +216,18 @@ impl Subject {
             routes: Vec::new(),
             clusters: Vec::new(),
         }
+    }
+
+    fn add(&mut self, index: u32, routes: &Routes, clusters: &[Cluster]) {
+        let route = &routes.routes[index as usize];
+        self.routes.push((index, route.name.clone()));
+        self.clusters.extend(used_clusters(route).map(|index| (index, clusters[index as usize].name.clone())));
+    }
+
+    fn finish(mut self) -> Self {
+        self.clusters.sort();
+        self.clusters.dedup();
+        self
     }
 }
 

@@ -65,15 +65,6 @@ pub(crate) fn read(
         let message = "the key exchange groups cannot be chosen here; the gateway's own are used";
         findings.warning(&at.field("ecdhCurves"), "unsupported", message, "remove the field");
     }
-    if tls.https_redirect {
-        let message = "a server that terminates TLS has nothing to redirect to https; the field has no effect";
-        findings.warning(
-            &at.field("httpsRedirect"),
-            "no-effect",
-            message,
-            "put it on the HTTP server of the same hosts",
-        );
-    }
     Some(Termination { credentials: credentials?, client: client?, min_version, max_version, cipher_suites })
 }
 

@@ -7,9 +7,11 @@ use serde::Deserialize;
 
 use crate::destinations::Destinations;
 use crate::findings::Findings;
-use crate::status::Reports;
+use crate::routes::Places;
+use crate::status::{Reports, Served};
+use crate::tenancy::{Tenant, Tenants};
 use crate::virtual_service::Scope;
-use crate::{gateway, listeners, meeting, routes, virtual_service};
+use crate::{gateway, listeners, meeting, routes, streams, virtual_service};
 
 const GROUP: &str = "networking.istio.io";
 
@@ -22,11 +24,12 @@ pub struct Istio(Reports);
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Config {
     cluster_domain: String,
+    tenants: Option<Vec<Tenant>>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cluster_domain: "cluster.local".to_owned() }
+        Self { cluster_domain: "cluster.local".to_owned(), tenants: None }
     }
 }
 
@@ -38,6 +41,28 @@ const CONFIG_SCHEMA: &str = r#"{
       "type": "string",
       "default": "cluster.local",
       "description": "What short names of Services end in, after `.svc.`."
+    },
+    "tenants": {
+      "type": "array",
+      "description": "Which namespaces may claim which hosts and ports. Without it, every one may claim all of them.",
+      "items": {
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["namespaces", "hosts"],
+        "properties": {
+          "namespaces": {
+            "type": "array", "items": { "type": "string" }, "description": "`*` is every namespace."
+          },
+          "hosts": {
+            "type": "array", "items": { "type": "string" }, "description": "Names, `*.` and a suffix, or `*`."
+          },
+          "ports": {
+            "type": "array",
+            "items": { "type": "integer", "minimum": 0, "maximum": 65535 },
+            "description": "Every port when there is none here."
+          }
+        }
+      }
     }
   }
 }"#;
@@ -69,34 +94,38 @@ impl RoutePlugin for Istio {
     }
 
     fn translate(environment: Environment, objects: Vec<Object>) -> Result<(Translation, Self), Vec<Finding>> {
-        let config = config(&environment.config)?;
+        let Config { cluster_domain: domain, tenants } = config(&environment.config)?;
+        let tenants = Tenants::read(tenants).map_err(invalid_config)?;
         let objects = sort(objects);
         let mut findings = Findings::default();
-        let gateways = gateway::read_all(&objects.gateways, &environment, &mut findings);
-        let domain = &config.cluster_domain;
+        let gateways = gateway::read_all(&objects.gateways, &environment, &tenants, &mut findings);
         let mut destinations =
-            Destinations::read(&objects.services, &objects.entries, &environment, domain, &mut findings);
+            Destinations::read(&objects.services, &objects.entries, &environment, &domain, &mut findings);
         let scope = Scope {
             environment: &environment,
-            domain,
+            domain: &domain,
+            tenants: &tenants,
             gateways: &objects.gateways.iter().map(|object| path(&object.key)).collect(),
             ours: &gateways.iter().map(|gateway| gateway.name.clone()).collect(),
         };
         let services = virtual_service::read_all(&objects.virtual_services, &scope, &mut destinations, &mut findings);
-        meeting::report(&gateways, &services, &mut findings);
         let mut listeners = listeners::place(&gateways, &mut findings);
-        let routes = routes::build(&gateways, &mut listeners, &services, &mut destinations, &mut findings);
+        let mut places = Places { gateways: &gateways, tenants: &tenants, destinations: &mut destinations };
+        let mut routes = routes::build(&mut places, &mut listeners, &services.bound, &mut findings);
+        let streams = streams::build(&mut places, &listeners, &services.bound, &mut routes.tables, &mut findings);
+        meeting::report(&gateways, &services.bound, &mut findings);
         let findings = findings.into_list();
         let given = [&objects.gateways[..], &objects.virtual_services];
         let clusters = destinations.clusters;
-        let reports = Reports::new(&gateways, &services, &listeners, &routes, &clusters, &given, &findings);
+        let served = Served { listeners: &listeners, routes: &routes, streams: &streams, clusters: &clusters };
+        let reports = Reports::new(&gateways, &services, &served, &given, &findings);
         let translation = Translation {
             bindings: listeners.bindings,
             listeners: listeners.listeners,
             sources: listeners.sources,
             clusters,
             routes: routes.routes,
-            streams: Vec::new(),
+            streams: streams.routes,
             findings,
             table: encode(&routes.tables),
         };
@@ -111,16 +140,18 @@ impl RoutePlugin for Istio {
 /// The plugin's own configuration; a mistake in it stops the translation, because nothing could be trusted.
 fn config(json: &str) -> Result<Config, Vec<Finding>> {
     let config: Result<Option<Config>, _> = serde_json::from_str(json);
-    config.map(Option::unwrap_or_default).map_err(|error| {
-        let object = ObjectKey::new("", "Plugin", "", "istio");
-        vec![Finding {
-            severity: Severity::Error,
-            code: "invalid-config".to_owned(),
-            origin: object.at("config"),
-            message: error.to_string(),
-            remedy: "the plugin knows `clusterDomain` alone".to_owned(),
-        }]
-    })
+    config.map(Option::unwrap_or_default).map_err(|error| invalid_config(error.to_string()))
+}
+
+fn invalid_config(message: String) -> Vec<Finding> {
+    let object = ObjectKey::new("", "Plugin", "", "istio");
+    vec![Finding {
+        severity: Severity::Error,
+        code: "invalid-config".to_owned(),
+        origin: object.at("config"),
+        message,
+        remedy: "the plugin knows `clusterDomain` and `tenants`".to_owned(),
+    }]
 }
 
 fn sort(objects: Vec<Object>) -> Sorted {

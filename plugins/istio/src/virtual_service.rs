@@ -1,22 +1,27 @@
-//! VirtualServices: which are bound to our Gateways, and what each of their HTTP rules says, checked.
+//! VirtualServices: which are bound to our Gateways, and what each of their rules says, checked.
 //!
-//! How the rules of several VirtualServices come together on a host is decided in `routes`.
+//! How the rules of several VirtualServices come together on a host is decided in `routes`, for connections in
+//! `streams`.
 
-use std::collections::HashSet;
+mod delegates;
+mod http;
+mod streams;
+
+use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::host_name::HostName;
-use sekisho_sdk::model::{Cors, Fault, HeaderOps};
 use sekisho_sdk::objects::read;
-use sekisho_sdk::{Environment, Finding, Object, ObjectKey, Origin};
+use sekisho_sdk::{Environment, Finding, Object, ObjectKey};
 
-use crate::action::{self, Action};
+use self::delegates::{Delegates, Objects};
+pub(crate) use self::http::Rule;
+pub(crate) use self::streams::{StreamMatch, StreamRule};
 use crate::destinations::Destinations;
 use crate::findings::{Findings, Place};
 use crate::hosts::ServerHosts;
-use crate::matching::{self, Match};
 use crate::names::{Exports, MESH, full_host, gateway_reference, is_short};
 use crate::objects::virtual_service as objects;
-use crate::{headers, policies};
+use crate::tenancy::Tenants;
 
 /// A VirtualService that is bound to one of our Gateways.
 #[derive(Debug)]
@@ -28,106 +33,144 @@ pub(crate) struct VirtualService {
     /// `namespace/name`, ours and others.
     pub(crate) gateways: Vec<String>,
     pub(crate) rules: Vec<Rule>,
-    pub(crate) has_tls: bool,
-    pub(crate) has_tcp: bool,
+    pub(crate) tls: Vec<StreamRule>,
+    pub(crate) tcp: Vec<StreamRule>,
     order: Order,
+}
+
+/// What VirtualServices there are for us.
+#[derive(Debug)]
+pub(crate) struct VirtualServices {
+    /// In Istio's order of precedence.
+    pub(crate) bound: Vec<VirtualService>,
+    /// Those that a bound one delegates to, with their generation.
+    pub(crate) delegates: Vec<(ObjectKey, i64)>,
 }
 
 /// Narrower exports first, then age, name and namespace.
 type Order = (u8, Option<String>, String, String);
 
-/// One entry of `http`.
-#[derive(Debug)]
-pub(crate) struct Rule {
-    /// `namespace/virtual-service/rule`.
-    pub(crate) name: String,
-    pub(crate) origin: Origin,
-    /// With their place in `match`; any of them will do.
-    pub(crate) matches: Vec<(usize, Match)>,
-    pub(crate) action: Action,
-    pub(crate) headers: HeaderOps,
-    pub(crate) cors: Option<Cors>,
-    pub(crate) fault: Option<Fault>,
-}
-
 /// What VirtualServices are read against.
 pub(crate) struct Scope<'s> {
     pub(crate) environment: &'s Environment,
     pub(crate) domain: &'s str,
+    pub(crate) tenants: &'s Tenants,
     /// Every Gateway there is.
     pub(crate) gateways: &'s HashSet<String>,
     /// Those that select us.
     pub(crate) ours: &'s HashSet<String>,
 }
 
-/// The VirtualServices that are bound to us, in Istio's order of precedence.
+/// Reads them all.
 pub(crate) fn read_all(
     objects: &[Object],
     scope: &Scope<'_>,
     destinations: &mut Destinations,
     findings: &mut Findings,
-) -> Vec<VirtualService> {
-    let mut bound: Vec<VirtualService> = objects
-        .iter()
-        .filter_map(|object| {
-            let mut said = Vec::new();
-            match read(object, &mut said) {
-                Some(service) => check(&object.key, service, said, scope, destinations, findings),
-                None => {
-                    findings.list().append(&mut said);
-                    None
-                }
-            }
-        })
-        .collect();
+) -> VirtualServices {
+    let by_name: Objects<'_> =
+        objects.iter().map(|object| ((&*object.key.namespace, &*object.key.name), object)).collect();
+    let mut delegates = Delegates::default();
+    let mut hostless = Vec::new();
+    let mut bound = Vec::new();
+    for object in objects {
+        let mut said = Vec::new();
+        let Some(service) = read::<objects::VirtualService>(object, &mut said) else {
+            findings.list().append(&mut said);
+            continue;
+        };
+        if service.spec.hosts.is_empty() {
+            hostless.push((object, service.metadata.generation, !service.spec.gateways.is_empty(), said));
+            continue;
+        }
+        let (delegates, destinations) = (&mut delegates, &mut *destinations);
+        let mut reader = Reader { scope, objects: &by_name, delegates, destinations, findings };
+        bound.extend(reader.check(&object.key, service, said));
+    }
     bound.sort_by(|a, b| a.order.cmp(&b.order));
+    let mut followed = Vec::new();
+    for (object, generation, has_gateways, mut said) in hostless {
+        let spec = Place::root(&object.key, "spec");
+        let is_followed = delegates.are_followed(&object.key);
+        if has_gateways {
+            let message = "a VirtualService with gateways needs hosts; without them, others can delegate to it at most";
+            findings.error(&spec.field("hosts"), "missing-field", message, "name the hosts that its rules are for");
+        } else if !is_followed {
+            let message = "without hosts it is a delegate, and no VirtualService that is served here delegates to it";
+            findings.info(&spec, "no-effect", message, "name it in `delegate` of a rule, or remove it");
+        }
+        if is_followed {
+            findings.list().append(&mut said);
+            followed.push((object.key.clone(), generation));
+        }
+    }
+    VirtualServices { bound, delegates: followed }
+}
+
+/// The VirtualServices that are bound to each Gateway, by its name and in their order.
+pub(crate) fn by_gateway(services: &[VirtualService]) -> HashMap<&str, Vec<usize>> {
+    let mut bound: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, service) in services.iter().enumerate() {
+        let names: HashSet<&str> = service.gateways.iter().map(String::as_str).collect();
+        for name in names {
+            bound.entry(name).or_default().push(index);
+        }
+    }
     bound
 }
 
-fn check(
-    key: &ObjectKey,
-    service: objects::VirtualService,
-    mut said: Vec<Finding>,
-    scope: &Scope<'_>,
-    destinations: &mut Destinations,
-    findings: &mut Findings,
-) -> Option<VirtualService> {
-    let objects::VirtualService { metadata, spec } = service;
-    let at = Place::root(key, "spec");
-    let bound = bindings(&spec, key, scope, &at, findings);
-    // One that names no Gateway at all may have misspelt the field that would; of one that is bound elsewhere nothing is
-    // said.
-    if bound.is_some() || spec.gateways.is_empty() {
-        findings.list().append(&mut said);
+/// Reads one that has hosts.
+struct Reader<'r> {
+    scope: &'r Scope<'r>,
+    objects: &'r Objects<'r>,
+    delegates: &'r mut Delegates,
+    destinations: &'r mut Destinations,
+    findings: &'r mut Findings,
+}
+
+impl Reader<'_> {
+    fn check(
+        &mut self,
+        key: &ObjectKey,
+        service: objects::VirtualService,
+        mut said: Vec<Finding>,
+    ) -> Option<VirtualService> {
+        let objects::VirtualService { metadata, spec } = service;
+        let at = Place::root(key, "spec");
+        let bound = bindings(&spec, key, self.scope, &at, self.findings);
+        // One that names no Gateway at all may have misspelt the field that would; of one that is bound elsewhere
+        // nothing is said.
+        if bound.is_some() || spec.gateways.is_empty() {
+            self.findings.list().append(&mut said);
+        }
+        let gateways = bound?;
+        let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
+        let own = &self.scope.environment.namespace;
+        if !exports.reach(own, &key.namespace) {
+            let message =
+                format!("it is not exported to the gateway's namespace, {own}, so that it has no effect here");
+            let remedy = "add the namespace, or remove the field";
+            self.findings.warning(&at.field("exportTo"), "not-exported", message, remedy);
+            return None;
+        }
+        if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {
+            let message = "the VirtualService has no rules";
+            self.findings.error(&at, "missing-field", message, "give `http`, `tls` or `tcp` rules");
+        }
+        let hosts = hosts(&spec.hosts, key, self.scope, &at, self.findings);
+        let claims = ServerHosts::of(hosts.iter().map(|(_, host)| host.clone()));
+        let rules = http::read(&spec.http, key, self);
+        let tls = streams::read_tls(&spec.tls, key, &claims, self);
+        let tcp = streams::read_tcp(&spec.tcp, key, self);
+        let rank = match exports {
+            Exports::Own => 0,
+            Exports::Listed(_) => 1,
+            Exports::All => 2,
+        };
+        let order = (rank, metadata.creation_timestamp, key.name.clone(), key.namespace.clone());
+        let generation = metadata.generation;
+        Some(VirtualService { key: key.clone(), generation, hosts, gateways, rules, tls, tcp, order })
     }
-    let gateways = bound?;
-    let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
-    let own = &scope.environment.namespace;
-    if !exports.reach(own, &key.namespace) {
-        let message = format!("it is not exported to the gateway's namespace, {own}, so that it has no effect here");
-        findings.warning(&at.field("exportTo"), "not-exported", message, "add the namespace, or remove the field");
-        return None;
-    }
-    if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {
-        findings.error(&at, "missing-field", "the VirtualService has no rules", "give `http` rules");
-    }
-    let hosts = hosts(&spec.hosts, key, scope.domain, &at, findings);
-    let rules = rules(&spec.http, key, scope, destinations, findings);
-    let rank = match exports {
-        Exports::Own => 0,
-        Exports::Listed(_) => 1,
-        Exports::All => 2,
-    };
-    Some(VirtualService {
-        key: key.clone(),
-        generation: metadata.generation,
-        hosts,
-        gateways,
-        rules,
-        has_tls: !spec.tls.is_empty(),
-        has_tcp: !spec.tcp.is_empty(),
-        order: (rank, metadata.creation_timestamp, key.name.clone(), key.namespace.clone()),
-    })
 }
 
 /// The Gateways it is bound to, when one of them is ours.
@@ -138,16 +181,6 @@ fn bindings(
     at: &Place<'_>,
     findings: &mut Findings,
 ) -> Option<Vec<String>> {
-    if spec.hosts.is_empty() {
-        if spec.gateways.is_empty() {
-            let message = "without hosts it is a delegate, and delegation is not served yet; it has no effect";
-            findings.info(at, "unsupported", message, "write its rules into the VirtualService that delegates to it");
-        } else {
-            let message = "a VirtualService with gateways needs hosts";
-            findings.error(&at.field("hosts"), "missing-field", message, "name the hosts that its rules are for");
-        }
-        return None;
-    }
     let mut gateways = Vec::new();
     for (index, text) in spec.gateways.iter().enumerate().filter(|(_, text)| *text != MESH) {
         let name = gateway_reference(text, &key.namespace);
@@ -168,7 +201,7 @@ fn bindings(
 fn hosts(
     said: &[String],
     key: &ObjectKey,
-    domain: &str,
+    scope: &Scope<'_>,
     at: &Place<'_>,
     findings: &mut Findings,
 ) -> Vec<(usize, HostName)> {
@@ -176,12 +209,17 @@ fn hosts(
     let mut known = HashSet::new();
     for (index, text) in said.iter().enumerate() {
         let at = at.item("hosts", index);
-        let full = full_host(text, &key.namespace, domain);
+        let full = full_host(text, &key.namespace, scope.domain);
         if is_short(text) {
             let message = format!("a name without a dot is completed, so that requests for `{full}` are meant");
             findings.info(&at, "short-host", message, "write the name with its domain");
         }
         match HostName::parse(&full) {
+            Ok(host) if !scope.tenants.allow(&key.namespace, &host, None) => {
+                let message = format!("namespace {} may not claim `{full}`; it is left out", key.namespace);
+                let remedy = "add it to a tenant of the namespace in the bootstrap file, or remove it here";
+                findings.error(&at, "not-allowed", message, remedy);
+            }
             Ok(host) if known.insert(host.clone()) => hosts.push((index, host)),
             Ok(_) => {
                 let message = format!("`{full}` stands twice");
@@ -203,108 +241,4 @@ fn hosts(
         wider.is_none()
     });
     hosts
-}
-
-fn rules(
-    said: &[objects::HttpRoute],
-    key: &ObjectKey,
-    scope: &Scope<'_>,
-    destinations: &mut Destinations,
-    findings: &mut Findings,
-) -> Vec<Rule> {
-    let spec = Place::root(key, "spec");
-    let mut rules = Vec::with_capacity(said.len());
-    let mut matched = HashSet::new();
-    for (index, rule) in said.iter().enumerate() {
-        let at = spec.item("http", index);
-        let mut matches = matches(rule, key, scope, &at, findings);
-        report_repeated(&matches, &mut matched, &at, findings);
-        let end = matches.iter().position(|(_, one)| one.is_catch_all() && one.is_everywhere());
-        if let Some(end) = end {
-            let rest = matches.split_off(end + 1);
-            if let Some((next, _)) = rest.first() {
-                report_unreachable(&at.item("match", *next), &format!("match {}", matches[end].0), findings);
-            }
-        }
-        rules.push(read_rule(rule, index, matches, key, destinations, &at, findings));
-        if end.is_some() {
-            if index + 1 < said.len() {
-                report_unreachable(&spec.item("http", index + 1), &format!("rule {index}"), findings);
-            }
-            break;
-        }
-    }
-    rules
-}
-
-/// Istio drops what stands behind the first rule that takes everything.
-fn report_unreachable(at: &Place<'_>, taker: &str, findings: &mut Findings) {
-    let message = format!("this and what follows is never reached, because {taker} takes every request");
-    findings.warning(at, "unreachable-rule", message, "move it up, or remove it");
-}
-
-fn report_repeated(
-    matches: &[(usize, Match)],
-    matched: &mut HashSet<Match>,
-    rule: &Place<'_>,
-    findings: &mut Findings,
-) {
-    for (index, one) in matches.iter().filter(|(_, one)| one.here || !one.gateways.is_empty()) {
-        if !matched.insert(one.clone()) {
-            let message = "the same match stands further up, so that this one is never reached";
-            findings.warning(&rule.item("match", *index), "unreachable-rule", message, "remove it");
-        }
-    }
-}
-
-fn matches(
-    rule: &objects::HttpRoute,
-    key: &ObjectKey,
-    scope: &Scope<'_>,
-    at: &Place<'_>,
-    findings: &mut Findings,
-) -> Vec<(usize, Match)> {
-    if rule.r#match.is_empty() {
-        return vec![(0, Match::everything())];
-    }
-    let matches = rule.r#match.iter().enumerate().filter_map(|(index, one)| {
-        let at = at.item("match", index);
-        Some((index, matching::read(one, &key.namespace, scope.environment, &at, findings)?))
-    });
-    matches.collect()
-}
-
-fn read_rule(
-    said: &objects::HttpRoute,
-    index: usize,
-    matches: Vec<(usize, Match)>,
-    key: &ObjectKey,
-    destinations: &mut Destinations,
-    at: &Place<'_>,
-    findings: &mut Findings,
-) -> Rule {
-    let action = action::read(said, &key.namespace, destinations, at, findings);
-    let headers = headers::read(said.headers.as_ref(), at, findings);
-    let cors = policies::cors(said.cors_policy.as_ref(), at, findings);
-    let fault = policies::fault(said.fault.as_ref(), at, findings);
-    let label = if said.name.is_empty() { index.to_string() } else { said.name.clone() };
-    let mut rule = Rule {
-        name: format!("{}/{}/{label}", key.namespace, key.name),
-        origin: at.origin(),
-        matches,
-        action: action::broken(),
-        headers: HeaderOps::default(),
-        cors: None,
-        fault: None,
-    };
-    if let (Some(action), Some(headers), Some(cors), Some(fault)) = (action, headers, cors, fault) {
-        rule.action = match action {
-            Action::Forward(forward) => Action::Forward(forward.with_host(headers.host)),
-            other => other,
-        };
-        rule.headers = headers.ops;
-        rule.cors = cors;
-        rule.fault = fault;
-    }
-    rule
 }

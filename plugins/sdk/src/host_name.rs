@@ -129,7 +129,12 @@ fn check_labels(name: &str) -> Result<(), String> {
     }
     for label in name.split('.') {
         let legal = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-        if label.is_empty() || label.len() > 63 || !label.bytes().all(legal) {
+        if label.is_empty()
+            || label.len() > 63
+            || !label.bytes().all(legal)
+            || label.starts_with('-')
+            || label.ends_with('-')
+        {
             return Err(format!("`{label}` is not a DNS label"));
         }
     }

@@ -1,17 +1,21 @@
-//! A routing table: per listener virtual hosts, per virtual host rules in order, the first that matches wins.
+//! A routing table: per listener virtual hosts, per virtual host rules in order, the first that matches wins; the same
+//! for connections that are forwarded as bytes, by server name.
 //!
 //! A plugin fills [`ListenerRules`] at `translate`, hands [`encode`]d bytes to the host, and answers `route` from the
 //! [`Table`] that `load` makes of them. A dialect that needs another shape implements [`crate::Router`] itself.
 
+mod connections;
 mod index;
-
-use std::collections::HashMap;
+mod names;
 
 use regex::Regex;
 use regex_syntax::hir::literal::Extractor;
 use serde::{Deserialize, Serialize};
 
+use self::connections::Connections;
+pub use self::connections::{ConnectionRule, ServerName, Subnet};
 use self::index::Index;
+use self::names::Names;
 use crate::host_name::HostName;
 use crate::{Candidate, ConnectionHead, Explanation, RequestHead, Router};
 
@@ -25,8 +29,10 @@ pub struct ListenerRules {
     pub on_miss: OnMiss,
     /// The listener's `inputs`, so that explanations can name them.
     pub inputs: Vec<String>,
-    /// At most one per host name.
+    /// For requests; at most one per host name.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// For connections that are forwarded as bytes; at most one per name.
+    pub server_names: Vec<ServerName>,
 }
 
 /// What happens when the most specific virtual host has no rule for the request.
@@ -137,10 +143,8 @@ struct Listener {
     on_miss: OnMiss,
     inputs: Vec<String>,
     hosts: Vec<Host>,
-    exact: HashMap<String, usize>,
-    one_label: HashMap<String, usize>,
-    subdomains: HashMap<String, usize>,
-    any: Option<usize>,
+    names: Names,
+    connections: Connections,
 }
 
 #[derive(Debug)]
@@ -226,8 +230,9 @@ impl Router for Table {
         None
     }
 
-    fn route_connection(&self, _head: &ConnectionHead) -> Option<u32> {
-        None
+    fn route_connection(&self, head: &ConnectionHead) -> Option<u32> {
+        let listener = self.listeners.get(head.listener as usize)?;
+        listener.connections.first(head, listener.on_miss)
     }
 
     fn explain(&self, head: &RequestHead) -> Explanation {
@@ -306,18 +311,11 @@ impl Listener {
             on_miss: rules.on_miss,
             inputs: rules.inputs,
             hosts: Vec::with_capacity(rules.virtual_hosts.len()),
-            exact: HashMap::new(),
-            one_label: HashMap::new(),
-            subdomains: HashMap::new(),
-            any: None,
+            names: Names::default(),
+            connections: Connections::compile(rules.server_names),
         };
-        for (index, virtual_host) in rules.virtual_hosts.into_iter().enumerate() {
-            match virtual_host.host {
-                HostName::Any => listener.any = Some(index),
-                HostName::Exact(name) => drop(listener.exact.insert(name, index)),
-                HostName::Subdomains(suffix) => drop(listener.subdomains.insert(suffix, index)),
-                HostName::OneLabel(suffix) => drop(listener.one_label.insert(suffix, index)),
-            }
+        for virtual_host in rules.virtual_hosts {
+            listener.names.insert(virtual_host.host, listener.hosts.len());
             listener.hosts.push(Host::compile(virtual_host.name, virtual_host.rules)?);
         }
         Ok(listener)
@@ -325,14 +323,7 @@ impl Listener {
 
     /// The virtual hosts that claim `host`, most specific first.
     fn hosts_for<'t>(&'t self, host: &'t str) -> impl Iterator<Item = &'t Host> {
-        let exact = self.exact.get(host);
-        let first_dot = host.find('.');
-        let suffixes = host.match_indices('.').filter(|(dot, _)| *dot > 0).flat_map(move |(dot, _)| {
-            let suffix = &host[dot + 1..];
-            let one_label = (Some(dot) == first_dot).then(|| self.one_label.get(suffix)).flatten();
-            [one_label, self.subdomains.get(suffix)]
-        });
-        exact.into_iter().chain(suffixes.flatten()).chain(self.any.as_ref()).map(|index| &self.hosts[*index])
+        self.names.claiming(host).map(|position| &self.hosts[position])
     }
 }
 
@@ -519,7 +510,7 @@ mod tests {
 
     fn table(on_miss: OnMiss, virtual_hosts: Vec<VirtualHost>) -> Table {
         let inputs = vec!["x-user".to_owned()];
-        Table::decode(&encode(&[ListenerRules { on_miss, inputs, virtual_hosts }])).unwrap()
+        Table::decode(&encode(&[ListenerRules { on_miss, inputs, virtual_hosts, server_names: Vec::new() }])).unwrap()
     }
 
     fn head(host: &str, path: &str, inputs: &[Option<&str>]) -> RequestHead {

@@ -46,6 +46,10 @@ pub(super) fn read(
     let retry = retries::read(said.retries.as_ref(), at, findings);
     let mirrors = mirrors(said, namespace, destinations, at, findings);
     let (path, authority) = rewrite.unwrap_or(Some((PathChange::None, None)))?;
+    if authority.is_some() && said.headers.as_ref().is_some_and(|headers| headers::authorities(headers) > 0) {
+        let message = "the authority is rewritten and set by `headers` at once; the rewrite goes first";
+        findings.error(&at.field("rewrite").field("authority"), "conflicting-fields", message, "keep one of the two");
+    }
     Some(Forward {
         targets: targets?,
         host: authority,

@@ -33,6 +33,17 @@ pub(super) fn read(
     at: &Place<'_>,
     findings: &mut Findings,
 ) -> Option<Redirect> {
+    let unsaid = said.uri.is_empty() && said.authority.is_empty() && said.scheme.is_empty();
+    if unsaid && said.prefix_rewrite.is_none() && said.port.is_none() && said.derive_port.is_none() {
+        let message = "the redirect leads nowhere else; the rule answers 500";
+        findings.error(at, "missing-field", message, "give `uri`, `authority`, `scheme` or `port`");
+        return None;
+    }
+    if !matches!(said.scheme.as_str(), "" | "http" | "https") {
+        let message = format!("`{}` is not a scheme that is redirected to; the rule answers 500", said.scheme);
+        findings.error(&at.field("scheme"), "invalid-value", message, "write `http` or `https`");
+        return None;
+    }
     let status = status(said.redirect_code, &at.field("redirectCode"), findings);
     let port = port(said, at, findings);
     let path = path(said, matches, at, findings);
@@ -174,7 +185,7 @@ mod tests {
     fn ports_follow_istio() {
         let plain = OnServer { port: 85, tls: false };
         let tls = OnServer { port: 443, tls: true };
-        let base = HttpRedirect::default;
+        let base = || HttpRedirect { uri: "/".to_owned(), ..HttpRedirect::default() };
         let derived = |how: &str| HttpRedirect { derive_port: Some(how.to_owned()), ..base() };
         let numbered = |port, scheme: &str| HttpRedirect { port: Some(port), scheme: scheme.to_owned(), ..base() };
         let to = |authority: &str| HttpRedirect { authority: authority.to_owned(), ..base() };

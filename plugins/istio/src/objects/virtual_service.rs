@@ -13,7 +13,7 @@ pub(crate) struct VirtualService {
     pub(crate) spec: VirtualServiceSpec,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct VirtualServiceSpec {
     pub(crate) hosts: Vec<String>,
@@ -24,7 +24,7 @@ pub(crate) struct VirtualServiceSpec {
     pub(crate) export_to: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct HttpRoute {
     pub(crate) name: String,
@@ -46,7 +46,7 @@ pub(crate) struct HttpRoute {
 }
 
 /// `HTTPMatchRequest`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct HttpMatch {
     pub(crate) name: String,
@@ -65,7 +65,7 @@ pub(crate) struct HttpMatch {
     pub(crate) stat_prefix: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct StringMatch {
     pub(crate) exact: Option<String>,
@@ -73,7 +73,7 @@ pub(crate) struct StringMatch {
     pub(crate) regex: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Destination {
     pub(crate) host: String,
@@ -81,13 +81,13 @@ pub(crate) struct Destination {
     pub(crate) port: Option<PortSelector>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct PortSelector {
     pub(crate) number: i64,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HttpRouteDestination {
     pub(crate) destination: Option<Destination>,
@@ -95,14 +95,14 @@ pub(crate) struct HttpRouteDestination {
     pub(crate) headers: Option<Headers>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Headers {
     pub(crate) request: HeaderOperations,
     pub(crate) response: HeaderOperations,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HeaderOperations {
     pub(crate) set: BTreeMap<String, String>,
@@ -110,7 +110,7 @@ pub(crate) struct HeaderOperations {
     pub(crate) remove: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct HttpRedirect {
     pub(crate) uri: String,
@@ -122,28 +122,28 @@ pub(crate) struct HttpRedirect {
     pub(crate) redirect_code: i64,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HttpDirectResponse {
     pub(crate) status: i64,
     pub(crate) body: Option<HttpBody>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HttpBody {
     pub(crate) string: Option<String>,
     pub(crate) bytes: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Delegate {
     pub(crate) name: String,
     pub(crate) namespace: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct HttpRewrite {
     pub(crate) uri: String,
@@ -151,14 +151,14 @@ pub(crate) struct HttpRewrite {
     pub(crate) uri_regex_rewrite: Option<RegexRewrite>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct RegexRewrite {
     pub(crate) r#match: String,
     pub(crate) rewrite: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct HttpRetry {
     pub(crate) attempts: i64,
@@ -169,7 +169,7 @@ pub(crate) struct HttpRetry {
     pub(crate) backoff: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct CorsPolicy {
     pub(crate) allow_origin: Vec<String>,
@@ -182,14 +182,14 @@ pub(crate) struct CorsPolicy {
     pub(crate) unmatched_preflights: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HttpFault {
     pub(crate) delay: Option<FaultDelay>,
     pub(crate) abort: Option<FaultAbort>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct FaultDelay {
     pub(crate) percent: i64,
@@ -198,7 +198,7 @@ pub(crate) struct FaultDelay {
     pub(crate) exponential_delay: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct FaultAbort {
     pub(crate) percentage: Option<Percent>,
@@ -207,36 +207,36 @@ pub(crate) struct FaultAbort {
     pub(crate) http2_error: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Percent {
     pub(crate) value: f64,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HttpMirror {
     pub(crate) destination: Option<Destination>,
     pub(crate) percentage: Option<Percent>,
 }
 
-/// Known in every field, and not served yet.
-#[derive(Debug, Default, Deserialize)]
+/// Routing by the name that clients ask for, where nothing is decrypted.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct TlsRoute {
     pub(crate) r#match: Vec<StreamMatch>,
     pub(crate) route: Vec<StreamDestination>,
 }
 
-/// Known in every field, and not served yet.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct TcpRoute {
     pub(crate) r#match: Vec<StreamMatch>,
     pub(crate) route: Vec<StreamDestination>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// `TLSMatchAttributes` and `L4MatchAttributes`: only the former has `sniHosts`.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct StreamMatch {
     pub(crate) sni_hosts: Vec<String>,
@@ -248,7 +248,7 @@ pub(crate) struct StreamMatch {
     pub(crate) source_namespace: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct StreamDestination {
     pub(crate) destination: Option<Destination>,

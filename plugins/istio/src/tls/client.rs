@@ -52,7 +52,10 @@ pub(super) fn read(
 /// Whether a SIMPLE server really asks nothing of its clients. What would restrict them is an error, because it would
 /// be taken for a protection.
 fn asks_nothing(tls: &ServerTls, at: &Place<'_>, findings: &mut Findings) -> bool {
+    // Beside a secret, Istio looks no further, and the list is idle as it is here.
+    let by_name = !tls.credential_names.is_empty() || !tls.credential_name.is_empty();
     let restricting = [
+        (!tls.ca_crl.is_empty() && !by_name, "caCrl"),
         (!tls.subject_alt_names.is_empty(), "subjectAltNames"),
         (!tls.verify_certificate_spki.is_empty(), "verifyCertificateSpki"),
         (!tls.verify_certificate_hash.is_empty(), "verifyCertificateHash"),
@@ -65,7 +68,7 @@ fn asks_nothing(tls: &ServerTls, at: &Place<'_>, findings: &mut Findings) -> boo
     }
     let idle = [
         (!tls.ca_certificates.is_empty(), "caCertificates"),
-        (!tls.ca_crl.is_empty(), "caCrl"),
+        (!tls.ca_crl.is_empty() && by_name, "caCrl"),
         (!tls.ca_cert_credential_name.is_empty(), "caCertCredentialName"),
         (tls.insecure_skip_verify, "insecureSkipVerify"),
     ];

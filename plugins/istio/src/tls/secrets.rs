@@ -17,7 +17,15 @@ pub(super) fn credentials(
     at: &Place<'_>,
     findings: &mut Findings,
 ) -> Option<Vec<Source>> {
-    let files = !tls.server_certificate.is_empty() || !tls.private_key.is_empty();
+    let by_name = !tls.credential_names.is_empty() || !tls.credential_name.is_empty();
+    let (cert, key) = (!tls.server_certificate.is_empty(), !tls.private_key.is_empty());
+    if by_name && cert != key {
+        let field = if cert { "serverCertificate" } else { "privateKey" };
+        let message = "the certificate comes from the secret; this file is not read";
+        findings.warning(&at.field(field), "no-effect", message, "remove the field");
+    }
+    // Half a pair beside a secret is passed over, as Istio does.
+    let files = if by_name { cert && key } else { cert || key };
     let given = [
         (!tls.credential_names.is_empty(), "credentialNames"),
         (!tls.credential_name.is_empty(), "credentialName"),

@@ -1,0 +1,42 @@
+//! What claims a host name, by hash, so that ten thousand of them cost no more than one.
+
+use std::collections::HashMap;
+
+use crate::host_name::HostName;
+
+/// Positions by the host names that they are for.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    exact: HashMap<String, usize>,
+    one_label: HashMap<String, usize>,
+    subdomains: HashMap<String, usize>,
+    any: Option<usize>,
+}
+
+impl Names {
+    pub(super) fn insert(&mut self, name: HostName, position: usize) {
+        match name {
+            HostName::Any => self.any = Some(position),
+            HostName::Exact(name) => drop(self.exact.insert(name, position)),
+            HostName::Subdomains(suffix) => drop(self.subdomains.insert(suffix, position)),
+            HostName::OneLabel(suffix) => drop(self.one_label.insert(suffix, position)),
+        }
+    }
+
+    /// Those that claim `host`, most specific first.
+    pub(super) fn claiming<'t>(&'t self, host: &'t str) -> impl Iterator<Item = usize> + 't {
+        let exact = self.exact.get(host);
+        let first_dot = host.find('.');
+        let suffixes = host.match_indices('.').filter(|(dot, _)| *dot > 0).flat_map(move |(dot, _)| {
+            let suffix = &host[dot + 1..];
+            let one_label = (Some(dot) == first_dot).then(|| self.one_label.get(suffix)).flatten();
+            [one_label, self.subdomains.get(suffix)]
+        });
+        exact.into_iter().chain(suffixes.flatten()).chain(self.any.as_ref()).copied()
+    }
+
+    /// What claims a client that gives no name.
+    pub(super) fn nameless(&self) -> Option<usize> {
+        self.any
+    }
+}
