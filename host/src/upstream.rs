@@ -128,7 +128,7 @@ impl Cluster {
             origin: said.origin.clone(),
             endpoints,
             protocol: said.protocol,
-            balance: said.balance,
+            balance: said.balance.clone(),
             connect_timeout,
             refused: said.refused.clone(),
             turn: AtomicUsize::new(fastrand::usize(..=usize::MAX / 2)),
@@ -162,10 +162,11 @@ impl Cluster {
     }
 
     fn choose_among(&self, eligible: impl Fn(&Arc<Endpoint>) -> bool + Copy) -> Option<&Arc<Endpoint>> {
-        match self.balance {
+        match &self.balance {
             Balance::RoundRobin => self.at_weight(self.turn.fetch_add(1, Ordering::Relaxed) as u64, eligible),
             Balance::Random => self.at_weight(fastrand::u64(..), eligible),
-            Balance::LeastRequest => {
+            // Hashing is refused, so that nobody comes here for it.
+            Balance::LeastRequest | Balance::Hash(_) => {
                 let one = self.at_weight(fastrand::u64(..), eligible)?;
                 let other = self.at_weight(fastrand::u64(..), eligible)?;
                 Some(if other.active() < one.active() { other } else { one })
@@ -199,15 +200,7 @@ mod tests {
             .zip(1_u16..)
             .map(|(weight, port)| Arc::new(Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)), *weight)))
             .collect();
-        let said = model::Cluster {
-            name: "c".to_owned(),
-            origin: Origin { object: crate::object::ObjectKey::core("Service", "default", "c"), field: String::new() },
-            endpoints: model::Endpoints::Fixed(Vec::new()),
-            protocol: UpstreamProtocol::Http1,
-            balance,
-            connect_timeout: None,
-            refused: None,
-        };
+        let said = model::Cluster { balance, ..model::Cluster::plain("c") };
         Cluster::new(&said, endpoints, Duration::from_secs(1))
     }
 

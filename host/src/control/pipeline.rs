@@ -593,7 +593,7 @@ fn members(
     now: Instant,
 ) -> Result<Vec<(SocketAddr, u32)>, String> {
     match endpoints {
-        Endpoints::Service { namespace, name, port } => {
+        Endpoints::Service { namespace, name, port, .. } => {
             index.service(namespace, name, *port).map(|found| found.into_iter().map(|address| (address, 1)).collect())
         }
         Endpoints::Fixed(fixed) => fixed.iter().map(fixed_member).collect(),

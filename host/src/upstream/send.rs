@@ -116,7 +116,7 @@ pub async fn send(
     mut request: Request<RequestBody>,
 ) -> Result<Exchange, SendError> {
     let http2 = match cluster.protocol {
-        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Http1 | UpstreamProtocol::Alpn => false,
         UpstreamProtocol::Http2 => true,
         UpstreamProtocol::AsClient => client == Version::HTTP_2,
     };
@@ -347,19 +347,10 @@ mod tests {
     use super::*;
     use crate::bootstrap::Limits;
     use crate::http::LocalExecutor;
-    use crate::model::{self, Balance, Endpoints, Origin};
-    use crate::object::ObjectKey;
+    use crate::model;
 
     fn cluster(address: SocketAddr) -> Cluster {
-        let said = model::Cluster {
-            name: "c".to_owned(),
-            origin: Origin { object: ObjectKey::core("Service", "default", "c"), field: String::new() },
-            endpoints: Endpoints::Fixed(Vec::new()),
-            protocol: UpstreamProtocol::Http2,
-            balance: Balance::RoundRobin,
-            connect_timeout: None,
-            refused: None,
-        };
+        let said = model::Cluster { protocol: UpstreamProtocol::Http2, ..model::Cluster::plain("c") };
         Cluster::new(&said, vec![Arc::new(Endpoint::new(address, 1))], Duration::from_secs(5))
     }
 
