@@ -2,17 +2,21 @@
 //! only one that names rustls.
 
 mod alert;
+mod client;
 pub mod client_auth;
 mod config;
 pub mod credential;
 mod handshake;
 mod plain;
+mod server_auth;
 mod x509;
 
 use rustls::pki_types::DnsName;
 use rustls::pki_types::pem::PemObject;
 
 pub use alert::Alert;
+pub(crate) use client::ClientStream;
+pub use client::{ClientSpec, Offer, TlsClient, TlsClients};
 pub use config::{CredentialMaterial, Shown, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
 pub use handshake::{Handshake, Refused, accept};
 pub(crate) use plain::refusal;

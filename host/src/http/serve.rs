@@ -26,7 +26,7 @@ use super::{apply, forwarded};
 use crate::generation::Listener;
 use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, UpstreamProtocol};
 use crate::plugin;
-use crate::upstream::{self, Cluster, SendError, UpstreamBody};
+use crate::upstream::{self, Caller, Cluster, ConnectError, SendError, UpstreamBody};
 use crate::worker::{Connection, RouteError};
 
 /// What a request is answered with, before its body is joined with its log entry.
@@ -311,7 +311,7 @@ async fn send(
         return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most).to_string()));
     }
     prepare(&way, facts, &mut parts)?;
-    let client = parts.version;
+    let caller = Caller::new(connection.peer, connection.local);
     let progress = Rc::clone(&entry.in_flight.progress);
     progress.be_patient(forward.idle_timeout.unwrap_or(limits.body_timeout));
     let (body, watch) = RequestBody::new(body, route.max_request_body, connection.hop().trusted, Rc::clone(&progress));
@@ -319,7 +319,7 @@ async fn send(
     let request = Request::from_parts(parts, body);
     let deadline = forward.timeout.map(|timeout| entry.started + timeout);
     let asked = Instant::now();
-    let sending = upstream::send(&connection.worker.pool, cluster, forward.retry.as_ref(), client, request);
+    let sending = upstream::send(&connection.worker.pool, cluster, forward.retry.as_ref(), &caller, request);
     if let Some(deadline) = deadline {
         progress.must_end(deadline);
     }
@@ -332,6 +332,7 @@ async fn send(
             Err(_) if deadline.is_none() && progress.last() + limits.response_timeout > until => {}
             Err(_) => {
                 entry.waited = asked.elapsed();
+                caller.gave_up(cluster);
                 return Err(Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string()));
             }
         }
@@ -407,7 +408,9 @@ fn refusal(error: &SendError, watch: &BodyWatch) -> Refusal {
     let reason = match (watch.limit(), error) {
         (Some(BodyLimit::Stalled(_)), _) => Reason::RequestTimeout,
         (Some(BodyLimit::TooLarge(_)), _) => Reason::BodyTooLarge,
-        (_, SendError::NoEndpoint(_)) => Reason::NoEndpoint,
+        (_, SendError::NoEndpoint(_) | SendError::LeftOut { .. }) => Reason::NoEndpoint,
+        (_, SendError::Overflow(_)) => Reason::UpstreamOverflow,
+        (_, SendError::Connect { source: ConnectError::Tls(_), .. }) => Reason::UpstreamTls,
         (_, SendError::Connect { .. }) => Reason::ConnectFailed,
         (_, SendError::Broken { .. }) => Reason::UpstreamReset,
         (_, SendError::TryTimeout { .. }) => Reason::UpstreamTimeout,

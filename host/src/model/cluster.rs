@@ -194,11 +194,11 @@ pub struct Outlier {
     pub consecutive_errors: Option<u32>,
     /// The same, but of statuses 502, 503 and 504 alone count.
     pub consecutive_gateway_errors: Option<u32>,
-    /// How often it is seen whether the time of those left out is over.
+    /// So long without being left out takes one time back.
     pub interval: Duration,
     /// For how long the first time; each further time adds as much.
     pub ejection: Duration,
-    /// How many of the endpoints may be left out, in percent.
+    /// How many of the endpoints may be left out, in percent; one of several in any case, unless it is zero.
     pub max_percent: u8,
     /// With a smaller share left than this, in percent, nobody is left out.
     pub min_health_percent: u8,

@@ -55,6 +55,8 @@ pub struct Connection {
     pub socket: SocketAddr,
     /// The other end.
     pub peer: SocketAddr,
+    /// This end, where the socket is for all addresses too.
+    pub local: SocketAddr,
     /// What TLS established; none in the clear.
     pub handshake: Option<Handshake>,
     /// Limits as they were when it came.
@@ -290,17 +292,27 @@ pub(super) fn start(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, 
     });
 }
 
+/// Where a connection came in, and both of its ends.
+#[derive(Clone, Copy)]
+struct Ends {
+    socket: SocketAddr,
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
 /// What a connection does from its first request to its end.
 type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Finds out what a client speaks; none when it is refused.
 async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) -> Option<Serving> {
     let limits = worker.limits();
+    let local = if socket.ip().is_unspecified() { stream.local_addr().unwrap_or(socket) } else { socket };
+    let ends = Ends { socket, peer, local };
     let stream = Stream::new(stream).ok()?;
     let target = worker.generation().sockets.get(&socket).cloned()?;
     if !target.secure {
         let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
-        return Some(http(worker, socket, peer, limits, None, stream, matches!(http2, Ok(Ok(true)))));
+        return Some(http(worker, ends, limits, None, stream, matches!(http2, Ok(Ok(true)))));
     }
     let Some(place) = Handshaking::begin(worker, limits.handshakes) else {
         worker.tally().handshake(None, "too-many");
@@ -314,7 +326,7 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
             let result = if handshake.resumed { "resumed" } else { "ok" };
             worker.tally().handshake(handshake.listener.as_ref(), result);
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some(http(worker, socket, peer, limits, Some(handshake), stream, http2))
+            Some(http(worker, ends, limits, Some(handshake), stream, http2))
         }
         Ok(Err(refused)) => {
             worker.tally().handshake(refused.listener(), refused.result());
@@ -357,8 +369,7 @@ async fn is_http2(stream: &Stream) -> std::io::Result<bool> {
 
 fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: &Rc<Worker>,
-    socket: SocketAddr,
-    peer: SocketAddr,
+    Ends { socket, peer, local }: Ends,
     limits: Arc<Limits>,
     handshake: Option<Handshake>,
     stream: S,
@@ -371,6 +382,7 @@ fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         worker: Rc::clone(worker),
         socket,
         peer,
+        local,
         handshake,
         limits,
         hop,

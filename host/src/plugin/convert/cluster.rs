@@ -44,20 +44,9 @@ pub(super) fn cluster(said: wit::Cluster, sources: usize) -> Result<Cluster, Str
         Balance::LeastRequest
     });
     let endpoints = endpoints(said.endpoints);
-    let unserved = [
-        (tls.is_some(), "TLS to endpoints is not served by this version"),
-        (limits != ClusterLimits::default(), "connection limits are not served by this version"),
-        (outlier.is_some(), "outlier detection is not served by this version"),
-        (proxy_protocol.is_some(), "the PROXY protocol is not served by this version"),
-        (!said.extensions.is_empty(), "the cluster carries an extension that is not known"),
-        (
-            matches!(&endpoints, Endpoints::Service { labels, .. } if !labels.is_empty()),
-            "subsets by pod labels are not served by this version",
-        ),
-        (matches!(balance, Balance::Hash(_)), "consistent hashing is not served by this version"),
-        (said.idle_timeout.is_some(), "idle time-outs of clusters are not served by this version"),
-    ];
-    let unserved = unserved.into_iter().find(|(asked, _)| *asked).map(|(_, why)| why.to_owned());
+    if !said.extensions.is_empty() {
+        refused = Some("the cluster carries an extension that is not known".to_owned());
+    }
     Ok(Cluster {
         name,
         origin: origin(said.origin),
@@ -70,7 +59,7 @@ pub(super) fn cluster(said: wit::Cluster, sources: usize) -> Result<Cluster, Str
         limits,
         outlier,
         proxy_protocol,
-        refused: refused.or(unserved).map(|why| printable(why, printable::SENTENCE)),
+        refused: refused.map(|why| printable(why, printable::SENTENCE)),
     })
 }
 
