@@ -4,6 +4,7 @@
 mod assemble;
 mod board;
 mod check;
+mod clusters;
 mod dns;
 mod endpoints;
 mod journal;

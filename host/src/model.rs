@@ -4,19 +4,23 @@
 //! plugin said and this host cannot do stands in `refused` and is answered, never ignored.
 
 mod action;
+mod cluster;
 mod cors;
 mod path;
 mod stream;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderName;
 
 pub use action::{
     Abort, Action, Destination, Fault, Forward, HeaderOp, HeaderOps, Mirror, Piece, Redirect, RedirectPort, Response,
     Retry, RetryOn, Route, Share, Target, Template, Variable,
+};
+pub use cluster::{
+    Balance, Cluster, ClusterLimits, Endpoints, FixedEndpoint, HashCookie, HashOn, Label, Outlier, ProxyVersion,
+    UpstreamIdentity, UpstreamProtocol, UpstreamTls,
 };
 pub use cors::{Allowed, Cors, TextMatch, Unmatched};
 pub use path::PathRewrite;
@@ -279,74 +283,4 @@ pub enum WhenDeleted {
     KeepLast,
     /// After a grace it is gone.
     Refuse,
-}
-
-/// Where requests go.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cluster {
-    /// For logs and metrics.
-    pub name: String,
-    /// Who says so.
-    pub origin: Origin,
-    /// Its members.
-    pub endpoints: Endpoints,
-    /// What they speak.
-    pub protocol: UpstreamProtocol,
-    /// How one is chosen.
-    pub balance: Balance,
-    /// To connect; none for the host's own.
-    pub connect_timeout: Option<Duration>,
-    /// Why this host cannot use it.
-    pub refused: Option<String>,
-}
-
-/// The members of a cluster.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Endpoints {
-    /// A Service's, by its EndpointSlices.
-    Service {
-        /// Namespace.
-        namespace: String,
-        /// Name.
-        name: String,
-        /// The Service's port number.
-        port: u16,
-    },
-    /// Addresses as given.
-    Fixed(Vec<FixedEndpoint>),
-    /// Names that are looked up in the background.
-    Dns(Vec<FixedEndpoint>),
-}
-
-/// An endpoint as configured.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FixedEndpoint {
-    /// An address, or a name for [`Endpoints::Dns`].
-    pub address: String,
-    /// Port.
-    pub port: u16,
-    /// Share of the requests.
-    pub weight: u32,
-}
-
-/// What endpoints speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UpstreamProtocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2 by prior knowledge.
-    Http2,
-    /// The client's own version.
-    AsClient,
-}
-
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Balance {
-    /// In turn.
-    RoundRobin,
-    /// The less busy of two.
-    LeastRequest,
-    /// By chance.
-    Random,
 }

@@ -10,6 +10,9 @@ use serde_json::Value;
 pub const OWN_KINDS: [(&str, &str); 5] =
     [("", "Secret"), ("", "ConfigMap"), ("", "Service"), ("", "Namespace"), ("discovery.k8s.io", "EndpointSlice")];
 
+/// What the host reads where a subset asks for it, and therefore does not keep taken apart.
+pub const POD: (&str, &str) = ("", "Pod");
+
 /// What names an object. The core group is the empty string; a cluster-scoped object has no namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {

@@ -2,7 +2,7 @@
 //! are silent. One line of the access log each.
 
 use std::cell::Cell;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::plugin::ConnectionHead;
 use crate::pump::{pump, silence};
 use crate::tally::StreamEnded;
 use crate::tls::Alert;
-use crate::upstream::{Dialled, SendError, dial};
+use crate::upstream::{self, ClusterStream, SendError, connect_stream};
 use crate::worker::{RouteError, Worker};
 
 /// Who connected, and to what.
 pub(crate) struct Caller {
     pub(crate) client: SocketAddr,
     /// The address that it connected to.
-    pub(crate) local: IpAddr,
+    pub(crate) local: SocketAddr,
     /// The socket that it came in on.
     pub(crate) socket: SocketAddr,
     /// What a TLS client asked for.
@@ -73,11 +73,11 @@ impl Passage {
     }
 
     /// A connection to an endpoint; none when there is to be none, which the log tells.
-    pub(crate) async fn connect(&mut self) -> Option<Dialled> {
+    pub(crate) async fn connect(&mut self) -> Option<ClusterStream> {
         match self.try_connect().await {
-            Ok(dialled) => {
-                self.endpoint = Some(dialled.endpoint);
-                Some(dialled)
+            Ok(stream) => {
+                self.endpoint = Some(stream.endpoint);
+                Some(stream)
             }
             Err((reason, detail)) => {
                 self.reason = reason;
@@ -98,7 +98,7 @@ impl Passage {
         if self.reason == "no-route" { Alert::UnrecognizedName } else { Alert::InternalError }
     }
 
-    async fn try_connect(&mut self) -> Result<Dialled, (&'static str, String)> {
+    async fn try_connect(&mut self) -> Result<ClusterStream, (&'static str, String)> {
         // The generation is let go of before anything is waited for.
         let cluster = {
             let generation = self.worker.generation();
@@ -110,7 +110,7 @@ impl Passage {
             }
             let part = &generation.parts[listener.plugin];
             let source = self.caller.client.ip().to_canonical().to_string();
-            let destination = self.caller.local.to_canonical().to_string();
+            let destination = self.caller.local.ip().to_canonical().to_string();
             let head = ConnectionHead {
                 listener: listener.number,
                 sni: self.caller.sni.as_deref(),
@@ -133,10 +133,11 @@ impl Passage {
             Arc::clone(cluster.ok_or_else(|| ("no-cluster", "its share leads nowhere".to_owned()))?)
         };
         self.cluster = Some(Arc::clone(&cluster.name));
+        let caller = upstream::Caller::new(self.caller.client, self.caller.local);
         if let Some(why) = &cluster.refused {
             return Err(("cluster-refused", why.clone()));
         }
-        dial(&self.worker.pool, &cluster).await.map_err(|error| {
+        connect_stream(&self.worker.pool, &cluster, &caller).await.map_err(|error| {
             self.endpoint = error.endpoint();
             let reason = if matches!(error, SendError::NoEndpoint(_)) { "no-endpoint" } else { "connect-failed" };
             (reason, error.to_string())
@@ -144,10 +145,9 @@ impl Passage {
     }
 
     /// Moves bytes. `early` is what the client has sent already.
-    pub(crate) async fn carry(mut self, client: impl AsyncRead + AsyncWrite, early: Vec<u8>, dialled: Dialled) {
+    pub(crate) async fn carry(mut self, client: impl AsyncRead + AsyncWrite, early: Vec<u8>, endpoint: ClusterStream) {
         let own = self.worker.limits().stream_idle_timeout;
         let idle = self.route.as_ref().and_then(|route| route.idle_timeout).unwrap_or(own);
-        let (endpoint, _places) = dialled.split();
         let ended = {
             let this = &self;
             let (mut from_client, mut to_client) = tokio::io::split(client);

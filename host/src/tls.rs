@@ -2,11 +2,13 @@
 //! only one that names rustls.
 
 mod alert;
+mod client;
 pub mod client_auth;
 mod config;
 pub mod credential;
 mod handshake;
 mod plain;
+mod server_auth;
 mod told;
 mod x509;
 
@@ -14,6 +16,8 @@ use rustls::pki_types::DnsName;
 use rustls::pki_types::pem::PemObject;
 
 pub use alert::Alert;
+pub(crate) use client::ClientStream;
+pub use client::{ClientSpec, Offer, TlsClient, TlsClients};
 pub use config::{CredentialMaterial, Shown, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
 pub use handshake::{Accepted, Handshake, Refused, Sealed, accept};
 pub(crate) use plain::refusal;

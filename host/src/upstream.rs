@@ -3,24 +3,40 @@
 //! A cluster outlives the generations that name it unchanged, and with it what is known of its endpoints. Connections
 //! belong to a worker.
 
+mod balance;
+mod caller;
 mod connect;
 mod copied;
-mod dial;
+mod endpoint;
+mod hash;
+mod health;
+mod io;
 mod pool;
+mod proxy_protocol;
 mod retry;
+mod ring;
 mod send;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod usage;
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use caller::Caller;
 pub use connect::ConnectError;
-pub(crate) use dial::{Dialled, dial};
+pub use endpoint::{Active, Endpoint};
 pub use pool::Pool;
 pub use send::{Exchange, SendError, UpstreamBody, send};
+pub use stream::{ClusterStream, connect_stream};
+pub use usage::{Limited, Overflow};
 
-use crate::model::{self, Balance, Origin, UpstreamProtocol};
+use crate::model::{self, Balance, ClusterLimits, Origin, Outlier, ProxyVersion, UpstreamProtocol};
+use crate::tls::TlsClient;
+use ring::Ring;
+use usage::{Held, Usage};
 
 /// Where requests of one cluster go.
 #[derive(Debug)]
@@ -33,109 +49,94 @@ pub struct Cluster {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// What they speak.
     pub protocol: UpstreamProtocol,
+    /// What they are spoken to in.
+    pub tls: Option<Arc<TlsClient>>,
     /// How one is chosen.
     pub balance: Balance,
-    /// To connect to one.
+    /// To connect to one, with all that comes before the first request.
     pub connect_timeout: Duration,
+    /// How long a connection is kept without a request; none for the pool's own.
+    pub idle_timeout: Option<Duration>,
+    /// How much it is asked for at a time.
+    pub limits: ClusterLimits,
+    /// When an endpoint is left out for a while.
+    pub outlier: Option<Outlier>,
+    /// What connections begin with.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Why requests are answered with 503 although there are endpoints.
     pub refused: Option<String>,
+    /// Clusters of one lane share connections.
+    lane: u64,
+    ring: Option<Ring>,
     turn: AtomicUsize,
     budget: retry::Budget,
     /// Tries besides the first of each request.
     retried: Arc<AtomicU64>,
+    usage: Arc<Usage>,
+    /// When the last endpoint that is left out comes back, by the clock of [`health`].
+    out_until: Arc<AtomicU64>,
 }
 
-/// One address of a cluster.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// Its address.
-    pub address: SocketAddr,
-    /// Its share; at least 1.
-    pub weight: u32,
-    active: AtomicUsize,
-    /// Connections in a row that could not be made, by any worker.
-    unreached: AtomicUsize,
-    /// Why the last one could not; written only then.
-    failure: Mutex<String>,
+/// What a cluster's connections are made with.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    /// To connect.
+    pub connect_timeout: Duration,
+    /// What endpoints are spoken to in; or why they cannot be.
+    pub tls: Result<Option<Arc<TlsClient>>, String>,
+    /// Clusters of one lane share connections.
+    pub lane: u64,
 }
 
-/// Counts a request at its endpoint for as long as it lives.
-#[derive(Debug)]
-pub struct Active(Arc<Endpoint>);
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Endpoint {
-    /// An endpoint without requests.
+impl Transport {
+    /// In the clear, sharing connections with all other such clusters.
     #[must_use]
-    pub fn new(address: SocketAddr, weight: u32) -> Self {
-        Self {
-            address,
-            weight: weight.max(1),
-            active: AtomicUsize::new(0),
-            unreached: AtomicUsize::new(0),
-            failure: Mutex::default(),
-        }
+    pub fn plain(connect_timeout: Duration) -> Self {
+        Self { connect_timeout, tls: Ok(None), lane: 0 }
     }
 
-    /// Requests that are on their way to it.
+    /// Whether a cluster's connections are made so.
     #[must_use]
-    pub fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    /// How often in a row no connection to it could be made; zero while it is well.
-    #[must_use]
-    pub fn unreached(&self) -> usize {
-        self.unreached.load(Ordering::Relaxed)
-    }
-
-    /// Why the last connection that could not be made could not.
-    #[must_use]
-    pub fn last_failure(&self) -> String {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes note of whether a connection could be made.
-    fn note<T>(&self, connected: &Result<T, ConnectError>) {
-        match connected {
-            Ok(_) => self.unreached.store(0, Ordering::Relaxed),
-            // This worker's own doing.
-            Err(ConnectError::Exhausted) => {}
-            Err(error) => {
-                self.unreached.fetch_add(1, Ordering::Relaxed);
-                *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = error.to_string();
-            }
-        }
-    }
-
-    /// Counts a request here until the guard is dropped.
-    #[must_use]
-    pub fn begin(self: &Arc<Self>) -> Active {
-        self.active.fetch_add(1, Ordering::Relaxed);
-        Active(Arc::clone(self))
+    pub fn is_of(&self, cluster: &Cluster) -> bool {
+        let id = |tls: &Option<Arc<TlsClient>>| tls.as_ref().map(|tls| tls.id);
+        let same = match &self.tls {
+            Ok(tls) => id(tls) == id(&cluster.tls),
+            Err(why) => cluster.refused.as_ref() == Some(why),
+        };
+        same && self.lane == cluster.lane && self.connect_timeout == cluster.connect_timeout
     }
 }
 
 impl Cluster {
     /// A cluster of these endpoints.
     #[must_use]
-    pub fn new(said: &model::Cluster, endpoints: Vec<Arc<Endpoint>>, connect_timeout: Duration) -> Self {
+    pub fn new(said: &model::Cluster, endpoints: Vec<Arc<Endpoint>>, transport: Transport) -> Self {
+        let Transport { connect_timeout, tls, lane } = transport;
+        let (tls, unable) = match tls {
+            Ok(tls) => (tls, None),
+            Err(why) => (None, Some(why)),
+        };
+        let ring = matches!(said.balance, Balance::Hash(_)).then(|| Ring::new(&endpoints));
         Self {
             name: said.name.as_str().into(),
             origin: said.origin.clone(),
             endpoints,
             protocol: said.protocol,
-            balance: said.balance,
+            tls,
+            balance: said.balance.clone(),
             connect_timeout,
-            refused: said.refused.clone(),
+            idle_timeout: said.idle_timeout,
+            limits: said.limits,
+            outlier: said.outlier,
+            proxy_protocol: said.proxy_protocol,
+            refused: said.refused.clone().or(unable),
+            lane,
+            ring,
             turn: AtomicUsize::new(fastrand::usize(..=usize::MAX / 2)),
             budget: retry::Budget::default(),
             retried: Arc::default(),
+            usage: Arc::default(),
+            out_until: Arc::default(),
         }
     }
 
@@ -144,6 +145,8 @@ impl Cluster {
     pub(crate) fn after(mut self, before: &Self) -> Self {
         self.budget = before.budget.clone();
         self.retried = Arc::clone(&before.retried);
+        self.usage = Arc::clone(&before.usage);
+        self.out_until = Arc::clone(&before.out_until);
         self
     }
 
@@ -153,89 +156,24 @@ impl Cluster {
         self.retried.load(Ordering::Relaxed)
     }
 
-    /// An endpoint for one request, not one of `tried` while there are others.
+    /// How much of it is in use; only what is limited is counted.
     #[must_use]
-    pub fn choose(&self, tried: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
-        let fresh = |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.address);
-        if tried.is_empty() || !self.endpoints.iter().any(|endpoint| fresh(&endpoint)) {
-            return self.choose_among(|_| true);
-        }
-        self.choose_among(|endpoint| fresh(&endpoint))
+    pub fn in_use(&self, limited: Limited) -> u32 {
+        self.usage.held(limited)
     }
 
-    fn choose_among(&self, eligible: impl Fn(&Arc<Endpoint>) -> bool + Copy) -> Option<&Arc<Endpoint>> {
-        match self.balance {
-            Balance::RoundRobin => self.at_weight(self.turn.fetch_add(1, Ordering::Relaxed) as u64, eligible),
-            Balance::Random => self.at_weight(fastrand::u64(..), eligible),
-            Balance::LeastRequest => {
-                let one = self.at_weight(fastrand::u64(..), eligible)?;
-                let other = self.at_weight(fastrand::u64(..), eligible)?;
-                Some(if other.active() < one.active() { other } else { one })
-            }
-        }
+    /// How often there was none of it left.
+    #[must_use]
+    pub fn overflows(&self, limited: Limited) -> u64 {
+        self.usage.overflows(limited)
     }
 
-    /// The endpoint at a point of the sum of all weights.
-    fn at_weight(&self, point: u64, eligible: impl Fn(&Arc<Endpoint>) -> bool + Copy) -> Option<&Arc<Endpoint>> {
-        let candidates = || self.endpoints.iter().filter(|endpoint| eligible(endpoint));
-        let total: u64 = candidates().map(|endpoint| u64::from(endpoint.weight)).sum();
-        if total == 0 {
-            return None;
-        }
-        let mut left = point % total;
-        candidates().find(|endpoint| {
-            let here = left < u64::from(endpoint.weight);
-            left = left.saturating_sub(u64::from(endpoint.weight));
-            here
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cluster(balance: Balance, weights: &[u32]) -> Cluster {
-        let endpoints = weights
-            .iter()
-            .zip(1_u16..)
-            .map(|(weight, port)| Arc::new(Endpoint::new(SocketAddr::from(([127, 0, 0, 1], port)), *weight)))
-            .collect();
-        let said = model::Cluster {
-            name: "c".to_owned(),
-            origin: Origin { object: crate::object::ObjectKey::core("Service", "default", "c"), field: String::new() },
-            endpoints: model::Endpoints::Fixed(Vec::new()),
-            protocol: UpstreamProtocol::Http1,
-            balance,
-            connect_timeout: None,
-            refused: None,
-        };
-        Cluster::new(&said, endpoints, Duration::from_secs(1))
+    fn usage(&self) -> &Arc<Usage> {
+        &self.usage
     }
 
-    #[test]
-    fn turns_follow_the_weights() {
-        let cluster = cluster(Balance::RoundRobin, &[1, 3]);
-        let first = (0..400).filter(|_| cluster.choose(&[]).unwrap().address.port() == 1).count();
-        assert_eq!(first, 100);
-    }
-
-    #[test]
-    fn the_less_busy_endpoint_is_preferred() {
-        let cluster = cluster(Balance::LeastRequest, &[1, 1]);
-        let _busy: Vec<Active> = (0..10).map(|_| cluster.endpoints[0].begin()).collect();
-        let first = (0..1000).filter(|_| cluster.choose(&[]).unwrap().address.port() == 1).count();
-        assert!((150..350).contains(&first), "{first} of 1000: a quarter meets the busy one twice");
-    }
-
-    #[test]
-    fn tried_endpoints_are_avoided_while_there_are_others() {
-        let none = cluster(Balance::LeastRequest, &[]);
-        let cluster = cluster(Balance::Random, &[1, 1]);
-        let tried = [cluster.endpoints[0].address];
-        assert!((0..50).all(|_| cluster.choose(&tried).unwrap().address.port() == 2));
-        let all = [cluster.endpoints[0].address, cluster.endpoints[1].address];
-        assert!(cluster.choose(&all).is_some());
-        assert!(none.choose(&[]).is_none());
+    /// One more of what may be limited.
+    fn hold(&self, limited: Limited) -> Result<Option<Held>, Overflow> {
+        self.usage.hold(limited, &self.limits)
     }
 }

@@ -18,6 +18,7 @@ mod backends;
 mod bodies;
 mod check;
 mod commands;
+mod destinations;
 mod endurance;
 mod explain;
 mod identity;

@@ -18,6 +18,7 @@ mod objects;
 mod ports;
 mod program;
 mod s_client;
+mod secure;
 mod site;
 pub mod tls;
 
@@ -30,6 +31,7 @@ pub use objects::{Form, Match, Route, Server, endpoints, endpoints_in_state, ser
 pub use ports::free_port;
 pub use program::{Finished, misbehaving, plugin, program, repository, sekisho};
 pub use s_client::{Handshake, SClient};
+pub use secure::Told;
 pub use site::Site;
 
 use std::time::{Duration, Instant};

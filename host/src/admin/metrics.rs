@@ -13,6 +13,7 @@ use super::status;
 use crate::control::{Board, Published};
 use crate::finding::Severity;
 use crate::tally::{Counts, Histogram, Streams};
+use crate::upstream::Limited;
 use crate::worker::Report;
 
 /// The page.
@@ -133,6 +134,29 @@ impl Scrape {
         let mirrors =
             mirrors.map(|((cluster, result), count)| (vec![("cluster", &**cluster), ("result", *result)], *count));
         counters(encoder, "sekisho_mirrors", "Copies of requests for mirrors, by result", mirrors)?;
+        let overflows = endpoints().flat_map(|(plugin, name, cluster)| {
+            let of = move |limited: Limited| {
+                let labels = vec![("plugin", plugin), ("cluster", name), ("limit", limited.name())];
+                (labels, cluster.overflows(limited))
+            };
+            Limited::ALL.into_iter().map(of).filter(|(_, count)| *count > 0)
+        });
+        let help = "Requests and tries that a limit of their cluster did not let through";
+        counters(encoder, "sekisho_cluster_overflows", help, overflows)?;
+        let left_out =
+            endpoints().filter(|(_, _, cluster)| cluster.outlier.is_some()).map(|(plugin, name, cluster)| {
+                let count = cluster.endpoints.iter().filter(|endpoint| endpoint.left_out().is_some()).count();
+                (vec![("plugin", plugin), ("cluster", name)], count as f64)
+            });
+        let help = "Endpoints that are left out for a while because they kept failing";
+        gauges(encoder, "sekisho_cluster_endpoints_left_out", help, left_out)?;
+        let ejections =
+            endpoints().filter(|(_, _, cluster)| cluster.outlier.is_some()).map(|(plugin, name, cluster)| {
+                let count: u64 = cluster.endpoints.iter().map(|endpoint| endpoint.ejections()).sum();
+                (vec![("plugin", plugin), ("cluster", name)], count)
+            });
+        let help = "How often endpoints, of those that there are, were left out";
+        counters(encoder, "sekisho_cluster_ejections", help, ejections)?;
         let help = "Endpoints that are ready, by whether the last connection to them could be made";
         gauges(encoder, "sekisho_cluster_endpoints", help, unreached(false).chain(unreached(true)))
     }

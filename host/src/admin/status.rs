@@ -159,6 +159,10 @@ pub struct Endpoint {
     pub failed_connections: usize,
     /// Why the last of them could not.
     pub last_failure: Option<String>,
+    /// How long it is still left out because it kept failing.
+    pub left_out_ms: Option<u64>,
+    /// How often it was left out.
+    pub ejections: u64,
 }
 
 /// A plugin.
@@ -362,6 +366,10 @@ fn clusters(published: &Published) -> Vec<Cluster> {
                         active_requests: endpoint.active(),
                         failed_connections: endpoint.unreached(),
                         last_failure: Some(endpoint.last_failure()).filter(|why| !why.is_empty()),
+                        left_out_ms: endpoint
+                            .left_out()
+                            .map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+                        ejections: endpoint.ejections(),
                     })
                     .collect(),
                 refused: cluster.refused.clone(),

@@ -71,6 +71,10 @@ fn text(status: &Status, colours: Colours) -> String {
             .endpoints
             .iter()
             .map(|endpoint| match endpoint.failed_connections {
+                _ if endpoint.left_out_ms.is_some() => {
+                    let left = endpoint.left_out_ms.unwrap_or_default().div_ceil(1000);
+                    colours.verdict(false, &format!("{} (left out for {left} s: it kept failing)", endpoint.address))
+                }
                 0 => endpoint.address.clone(),
                 failed => {
                     let why = endpoint.last_failure.as_deref().unwrap_or_default();

@@ -6,19 +6,64 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::UnixTime;
 
-use super::vault::{Material, Resolved};
+use super::vault::{Material, Resolved, Use};
 use crate::finding::{Finding, Severity, Subject};
 use crate::host_pattern::HostPattern;
-use crate::model::{self, Locator, Source};
+use crate::model::{self, Locator, Origin, Source};
 use crate::object::ObjectKey;
+use crate::tls::client_auth::TrustLint;
 use crate::tls::credential::{Credential, Lint, names_host};
 
 /// What there is to know of a credential now.
-pub(super) fn credential(credential: &Credential, subject: &ObjectKey) -> impl Iterator<Item = Finding> {
-    credential.lints(UnixTime::now()).into_iter().map(|lint| {
+pub(super) fn credential(credential: &Credential, subject: &ObjectKey, used: Use) -> impl Iterator<Item = Finding> {
+    let concerns = move |lint: &Lint| used == Use::Listener || concerns_endpoints(lint);
+    credential.lints(UnixTime::now()).into_iter().filter(concerns).map(|lint| {
         let (severity, code, remedy) = told(&lint);
         Finding::on(severity, subject, "", code, lint.to_string()).remedy(remedy)
     })
+}
+
+/// What there is to know of authorities, whoever is verified by them.
+pub(super) fn trust(lint: &TrustLint, origin: &Origin) -> Finding {
+    let (severity, code, remedy) = match lint {
+        TrustLint::AcceptsVersion1 { .. } => (
+            Severity::Info,
+            "version-1-clients",
+            "once all clients have certificates of version 3, set tls.v1ClientCertificates to false",
+        ),
+        TrustLint::RefusesVersion1 { .. } => (Severity::Info, "version-1-clients-refused", ""),
+        TrustLint::UnreadableAuthority { .. } => (Severity::Error, "unreadable-authority", "correct or remove it"),
+        TrustLint::AuthorityExpired { .. } | TrustLint::AuthorityNotYetValid { .. } => {
+            (Severity::Error, "authority-out-of-date", "replace it, and what it issued")
+        }
+        TrustLint::NotAuthority { .. } => (Severity::Warning, "not-an-authority", "trust its issuer instead"),
+        TrustLint::WithoutRevocationList { .. }
+        | TrustLint::ForeignRevocationList { .. }
+        | TrustLint::RevocationListExpired { .. } => {
+            (Severity::Error, "revocation-list", "give a current list of every authority, or none at all")
+        }
+    };
+    Finding::on(severity, &origin.object, &origin.field, code, lint.to_string()).remedy(remedy)
+}
+
+/// Whether it counts for a certificate that endpoints are shown: they ask for no host, and know their own authorities.
+fn concerns_endpoints(lint: &Lint) -> bool {
+    match lint {
+        Lint::Version1
+        | Lint::WithoutNames { .. }
+        | Lint::SelfSigned
+        | Lint::Authority
+        | Lint::NotForServers
+        | Lint::MissingIntermediate { .. } => false,
+        Lint::Expired { .. }
+        | Lint::NotYetValid { .. }
+        | Lint::ExpiresSoon { .. }
+        | Lint::BrokenHash { .. }
+        | Lint::SmallRsa { .. }
+        | Lint::LeafNotFirst { .. }
+        | Lint::ChainOrder { .. }
+        | Lint::ChainGap { .. } => true,
+    }
 }
 
 fn told(lint: &Lint) -> (Severity, &'static str, &'static str) {

@@ -1,7 +1,7 @@
 //! From what is there to what is served: source, plugins and secrets in, a generation's parts and findings out. `run`
 //! publishes what comes out, `check` only reads it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -9,22 +9,21 @@ use std::time::{Duration, Instant};
 
 use super::assemble::{self, Claim, Placed};
 use super::board::{PluginCard, SecretCard};
+use super::clusters::{Clusters, members};
 use super::dns::{Answer, Resolver};
 use super::endpoints::EndpointIndex;
 use super::lint;
 use super::plugins::{Code, Dialect, refresh_secrets, secrets_card};
-use super::vault::{Material, Resolved, Vault};
+use super::vault::{Material, Resolved, Use, Vault};
 use crate::bootstrap::{Bootstrap, PluginCode};
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Listener, Part, Socket, Traffic};
-use crate::model::{self, Endpoints, FixedEndpoint, Locator, Origin, Role, Source, TlsVersions, WhenDeleted};
-use crate::object::{OWN_KINDS, ObjectKey};
+use crate::model::{self, Locator, Origin, Role, Source, TlsVersions, WhenDeleted};
+use crate::object::{OWN_KINDS, ObjectKey, POD};
 use crate::plugin::{Engine, Failure, ListenerState, Outcome, Router, SecretsPlugin, Status};
 use crate::snapshot::Snapshot;
 use crate::source::directory::{Directory, directory_of};
-use crate::tls::client_auth::TrustLint;
 use crate::tls::{CredentialMaterial, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
-use crate::upstream::{Cluster, Endpoint};
 use crate::worker::Loaded;
 
 /// The place of objects that the source added.
@@ -39,7 +38,7 @@ pub struct Pipeline {
     secrets: Vec<Code<SecretsPlugin>>,
     vault: Vault,
     tls: TlsCache,
-    clusters: HashMap<(usize, String), (model::Cluster, Arc<Cluster>)>,
+    clusters: Clusters,
     resolver: Option<Resolver>,
     instances: usize,
     next_table: u64,
@@ -85,7 +84,7 @@ impl Pipeline {
             secrets: bootstrap.secrets.iter().cloned().map(Code::new).collect(),
             vault: Vault::default(),
             tls: TlsCache::default(),
-            clusters: HashMap::new(),
+            clusters: Clusters::default(),
             resolver,
             instances,
             next_table: 0,
@@ -183,11 +182,13 @@ impl Pipeline {
         let mut claims = Vec::new();
         let mut cards = Vec::new();
         let mut outcomes = Vec::new();
+        let mut resolved = Vec::new();
         let default_tls = self.default_tls(&snapshot, now, &mut findings);
         let secrets: Vec<_> = self.secrets.iter().filter_map(|code| code.plugin.clone()).collect();
         for (plugin, dialect) in self.dialects.iter().enumerate() {
             let Some(good) = &dialect.good else {
                 outcomes.push(Outcome::default());
+                resolved.push(Vec::new());
                 continue;
             };
             let translation = &good.translation;
@@ -195,6 +196,7 @@ impl Pipeline {
             let sources: Vec<Resolved> = translation
                 .sources
                 .iter()
+                .zip(uses(translation))
                 .map(|source| self.vault.resolve(source, &snapshot, &secrets, allowed, now, &mut findings))
                 .collect();
             cards.extend(sources.iter().zip(&translation.sources).map(|(resolved, source)| resolved.card(source)));
@@ -237,10 +239,11 @@ impl Pipeline {
                 live: false,
                 bindings: Vec::new(),
                 listeners: Vec::new(),
-                sources: sources.into_iter().map(|resolved| resolved.state).collect(),
+                sources: sources.iter().map(|resolved| resolved.state.clone()).collect(),
                 refused_routes: translation.refused_routes.clone(),
                 refused_clusters: translation.refused_clusters.clone(),
             });
+            resolved.push(sources);
         }
         let mut placements: Vec<Placement> = self
             .dialects
@@ -260,7 +263,7 @@ impl Pipeline {
             placements[plugin].listeners.push((listener, placed.remove(&(plugin, number)), binding));
         }
         findings.extend(lint::readable_keys(self.vault.key_files()));
-        let (parts, next_lookup) = self.parts(&snapshot, now, &mut findings);
+        let (parts, next_lookup) = self.parts(&snapshot, &resolved, now, &mut findings);
         self.tls.finish();
         let wake = [self.vault.finish(), next_lookup].into_iter().flatten().min();
         if sockets.is_empty() {
@@ -323,7 +326,7 @@ impl Pipeline {
         };
         let plugins: Vec<_> = self.secrets.iter().filter_map(|code| code.plugin.clone()).collect();
         let allowed = &self.bootstrap.tls.files;
-        let resolved = self.vault.resolve(&source, snapshot, &plugins, allowed, now, findings);
+        let resolved = self.vault.resolve((&source, Use::Listener), snapshot, &plugins, allowed, now, findings);
         let Some(Material::Credential(credential)) = resolved.material else { return None };
         let spec = Spec {
             listener: &Arc::from("(default)"),
@@ -341,6 +344,7 @@ impl Pipeline {
     fn parts(
         &mut self,
         snapshot: &Snapshot,
+        resolved: &[Vec<Resolved>],
         now: Instant,
         findings: &mut Vec<Finding>,
     ) -> (Vec<Arc<Part>>, Option<Instant>) {
@@ -348,28 +352,15 @@ impl Pipeline {
         if let Some(resolver) = &mut self.resolver {
             resolver.begin();
         }
-        let mut before = std::mem::take(&mut self.clusters);
+        self.clusters.begin();
         let mut parts = Vec::with_capacity(self.dialects.len());
-        for (plugin, dialect) in self.dialects.iter().enumerate() {
+        for (plugin, (dialect, sources)) in self.dialects.iter().zip(resolved).enumerate() {
             let translation = dialect.good.as_ref().map(|good| &good.translation);
             let mut clusters = Vec::new();
             for said in translation.iter().flat_map(|translation| &translation.clusters) {
                 let members = members(&said.endpoints, &index, self.resolver.as_mut(), now);
-                let members = members.unwrap_or_else(|why| {
-                    let (object, field) = (&said.origin.object, &said.origin.field);
-                    let message =
-                        format!("cluster {} has no endpoints: {why}; its requests are answered with 503", said.name);
-                    findings.push(Finding::on(Severity::Warning, object, field, "no-endpoints", message).remedy(
-                        "give it an EndpointSlice with a ready endpoint for that port: ports are matched by name",
-                    ));
-                    Vec::new()
-                });
-                let key = (plugin, said.name.clone());
-                let kept = before.remove(&key);
-                let connect_timeout = said.connect_timeout.unwrap_or(self.bootstrap.limits.connect_timeout);
-                let cluster = carry_over(said, &members, kept.as_ref(), connect_timeout);
-                self.clusters.insert(key, (said.clone(), Arc::clone(&cluster)));
-                clusters.push(cluster);
+                let usual = self.bootstrap.limits.connect_timeout;
+                clusters.push(self.clusters.cluster(plugin, said, members, sources, usual, findings));
             }
             parts.push(Arc::new(Part {
                 plugin: dialect.code.config.name.as_str().into(),
@@ -379,6 +370,7 @@ impl Pipeline {
                 clusters,
             }));
         }
+        self.clusters.finish();
         let next = self.resolver.as_mut().and_then(Resolver::finish);
         (parts, next)
     }
@@ -502,6 +494,16 @@ fn source(bootstrap: &Bootstrap) -> Directory {
     Directory::new(bootstrap.resources.clone(), bootstrap.gateway.clone(), bootstrap.limits.resource_bytes)
 }
 
+/// What each source is for.
+fn uses(translation: &model::Translation) -> Vec<Use> {
+    let mut uses = vec![Use::Listener; translation.sources.len()];
+    translation.clusters.iter().flat_map(model::Cluster::sources).for_each(|source| uses[source] = Use::Cluster);
+    let terminations = translation.listeners.iter().filter_map(|listener| listener.protocol.termination());
+    // What is for both is the clients' first of all.
+    terminations.flat_map(|termination| termination.sources()).for_each(|source| uses[source] = Use::Listener);
+    uses
+}
+
 /// The objects that a listener's secrets may be in.
 fn secrets_of(said: &model::Listener, sources: &[Source]) -> Vec<ObjectKey> {
     let Some(termination) = said.protocol.termination() else { return Vec::new() };
@@ -562,112 +564,7 @@ fn lacks_secret(said: &model::Listener, sources: &[Resolved]) -> bool {
 /// What there is to know of the authorities that a listener's clients are verified by.
 fn trust_findings(tls: Option<&TlsListener>, said: &model::Listener) -> Vec<Finding> {
     let lints = tls.and_then(|tls| tls.verification.as_ref()).map(Verification::lints).unwrap_or_default();
-    let finding = |lint: TrustLint| {
-        let (severity, code, remedy) = match lint {
-            TrustLint::AcceptsVersion1 { .. } => (
-                Severity::Info,
-                "version-1-clients",
-                "once all clients have certificates of version 3, set tls.v1ClientCertificates to false",
-            ),
-            TrustLint::RefusesVersion1 { .. } => (Severity::Info, "version-1-clients-refused", ""),
-            TrustLint::UnreadableAuthority { .. } => (Severity::Error, "unreadable-authority", "correct or remove it"),
-            TrustLint::AuthorityExpired { .. } | TrustLint::AuthorityNotYetValid { .. } => {
-                (Severity::Error, "authority-out-of-date", "replace it, and what it issued")
-            }
-            TrustLint::NotAuthority { .. } => (Severity::Warning, "not-an-authority", "trust its issuer instead"),
-            TrustLint::WithoutRevocationList { .. }
-            | TrustLint::ForeignRevocationList { .. }
-            | TrustLint::RevocationListExpired { .. } => {
-                (Severity::Error, "revocation-list", "give a current list of every authority, or none at all")
-            }
-        };
-        let origin = &said.origin;
-        Finding::on(severity, &origin.object, &origin.field, code, lint.to_string()).remedy(remedy)
-    };
-    lints.into_iter().map(finding).collect()
-}
-
-/// The addresses of a cluster, with their weights.
-fn members(
-    endpoints: &Endpoints,
-    index: &EndpointIndex<'_>,
-    resolver: Option<&mut Resolver>,
-    now: Instant,
-) -> Result<Vec<(SocketAddr, u32)>, String> {
-    match endpoints {
-        Endpoints::Service { namespace, name, port } => {
-            index.service(namespace, name, *port).map(|found| found.into_iter().map(|address| (address, 1)).collect())
-        }
-        Endpoints::Fixed(fixed) => fixed.iter().map(fixed_member).collect(),
-        Endpoints::Dns(named) => named_members(named, resolver, now),
-    }
-}
-
-fn fixed_member(endpoint: &FixedEndpoint) -> Result<(SocketAddr, u32), String> {
-    let ip = endpoint.address.parse().map_err(|_| format!("`{}` is not an IP address", endpoint.address))?;
-    Ok((SocketAddr::new(ip, endpoint.port), endpoint.weight))
-}
-
-fn named_members(
-    named: &[FixedEndpoint],
-    mut resolver: Option<&mut Resolver>,
-    now: Instant,
-) -> Result<Vec<(SocketAddr, u32)>, String> {
-    let mut members = Vec::new();
-    let mut why = None;
-    for endpoint in named {
-        if let Ok(member) = fixed_member(endpoint) {
-            members.push(member);
-            continue;
-        }
-        let Some(resolver) = resolver.as_deref_mut() else { continue };
-        match resolver.addresses(&endpoint.address, now) {
-            Ok(addresses) => {
-                members.extend(addresses.iter().map(|ip| (SocketAddr::new(*ip, endpoint.port), endpoint.weight)));
-            }
-            Err(reason) => why = Some(reason),
-        }
-    }
-    match why {
-        Some(why) if members.is_empty() => Err(why),
-        _ => Ok(members),
-    }
-}
-
-/// The same cluster if nothing about it changed; otherwise a new one with the endpoints that it still has.
-fn carry_over(
-    said: &model::Cluster,
-    members: &[(SocketAddr, u32)],
-    before: Option<&(model::Cluster, Arc<Cluster>)>,
-    connect_timeout: Duration,
-) -> Arc<Cluster> {
-    let known = before.map(|(_, cluster)| cluster.endpoints.as_slice()).unwrap_or_default();
-    let same_members = known.len() == members.len()
-        && known
-            .iter()
-            .zip(members)
-            .all(|(endpoint, (address, weight))| endpoint.address == *address && endpoint.weight == (*weight).max(1));
-    if let Some((model, cluster)) = before
-        && same_members
-        && model == said
-        && cluster.connect_timeout == connect_timeout
-    {
-        return Arc::clone(cluster);
-    }
-    let by_address: HashMap<SocketAddr, &Arc<Endpoint>> =
-        known.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
-    let endpoints = members
-        .iter()
-        .map(|(address, weight)| match by_address.get(address) {
-            Some(endpoint) if endpoint.weight == (*weight).max(1) => Arc::clone(endpoint),
-            _ => Arc::new(Endpoint::new(*address, *weight)),
-        })
-        .collect();
-    let cluster = Cluster::new(said, endpoints, connect_timeout);
-    Arc::new(match before {
-        Some((_, before)) => cluster.after(before),
-        None => cluster,
-    })
+    lints.iter().map(|trust| lint::trust(trust, &said.origin)).collect()
 }
 
 /// Objects that nobody reads are most often a slip in `apiVersion` or `kind`.
@@ -675,7 +572,7 @@ fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
     let read = || dialects.iter().filter_map(|dialect| dialect.code.plugin.as_ref()).flat_map(|plugin| &plugin.reads);
     let is_read = |key: &ObjectKey| {
         let same = |(group, kind): (&str, &str)| key.group == group && key.kind == kind;
-        OWN_KINDS.into_iter().any(same) || read().any(|(group, kind, _)| same((group, kind)))
+        OWN_KINDS.into_iter().chain([POD]).any(same) || read().any(|(group, kind, _)| same((group, kind)))
     };
     snapshot
         .objects

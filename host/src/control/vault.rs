@@ -41,6 +41,31 @@ pub(super) struct Resolved {
     pub(super) state: SourceState,
 }
 
+/// Who suffers where a source cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Clients: it is a listener's.
+    Listener,
+    /// Requests: it is for the endpoints of a cluster.
+    Cluster,
+}
+
+impl Use {
+    fn effect(self) -> &'static str {
+        match self {
+            Self::Listener => "the listener refuses its clients",
+            Self::Cluster => "requests to these endpoints are answered with 503",
+        }
+    }
+
+    fn user(self) -> &'static str {
+        match self {
+            Self::Listener => "the listener that uses it",
+            Self::Cluster => "what names it",
+        }
+    }
+}
+
 /// What is known of secrets.
 #[derive(Debug, Default)]
 pub(super) struct Vault {
@@ -205,7 +230,7 @@ impl Vault {
     /// What a source came to, with findings about its object.
     pub(super) fn resolve(
         &mut self,
-        source: &Source,
+        (source, used): (&Source, Use),
         snapshot: &Snapshot,
         plugins: &[Arc<SecretsPlugin>],
         allowed: &[PathBuf],
@@ -216,7 +241,7 @@ impl Vault {
         entry.used = self.round;
         let content = source.candidates.iter().find_map(|locator| content(locator, snapshot, allowed));
         let Some(content) = content else {
-            return missing(source, entry, snapshot, now, &mut self.next, findings);
+            return missing((source, used), entry, snapshot, now, &mut self.next, findings);
         };
         entry.deleted = None;
         if entry.digest != Some(content.digest) {
@@ -230,7 +255,7 @@ impl Vault {
         }
         match &entry.last {
             Some(Ok(found)) => {
-                findings.extend(found.findings());
+                findings.extend(found.findings(used));
                 let change = found.lasts().and_then(|lasts| now.checked_add(lasts));
                 self.next = [self.next, change].into_iter().flatten().min();
                 self.key_files.extend(found.key_file.clone());
@@ -238,12 +263,8 @@ impl Vault {
             }
             Some(Err(problem)) => {
                 let stale = entry.good.as_ref().map(|good| good.material.clone());
-                let effect = if stale.is_some() {
-                    "; the last good content serves"
-                } else {
-                    "; the listener refuses its clients"
-                };
-                let message = format!("{}{effect}", problem.message);
+                let effect = if stale.is_some() { "the last good content serves" } else { used.effect() };
+                let message = format!("{}; {effect}", problem.message);
                 findings.push(
                     Finding::on(Severity::Error, &problem.subject, &problem.field, "unusable-secret", message)
                         .remedy(problem.remedy()),
@@ -258,7 +279,7 @@ impl Vault {
 }
 
 fn missing(
-    source: &Source,
+    (source, used): (&Source, Use),
     entry: &mut Entry,
     snapshot: &Snapshot,
     now: Instant,
@@ -288,19 +309,19 @@ fn missing(
         }
         findings.push(
             Finding::on(Severity::Warning, &good.subject, "", "deleted-secret", message)
-                .remedy("create it again, or remove the listener that uses it"),
+                .remedy(format!("create it again, or remove {}", used.user())),
         );
         return Resolved { material: Some(good.material.clone()), state: SourceState::Stale(message.to_owned()) };
     }
     entry.good = None;
     if !source.candidates.is_empty() {
-        findings.push(not_found(source, &keys, snapshot));
+        findings.push(not_found((source, used), &keys, snapshot));
     }
     Resolved { material: None, state: SourceState::Missing(keys) }
 }
 
 /// Where it was looked for, and where something of that name is.
-fn not_found(source: &Source, keys: &[ObjectKey], snapshot: &Snapshot) -> Finding {
+fn not_found((source, used): (&Source, Use), keys: &[ObjectKey], snapshot: &Snapshot) -> Finding {
     let Origin { object, field } = &source.origin;
     let what: Vec<String> = source
         .candidates
@@ -321,7 +342,7 @@ fn not_found(source: &Source, keys: &[ObjectKey], snapshot: &Snapshot) -> Findin
         }
         None => "create it".to_owned(),
     };
-    let message = format!("{} not found; the listener refuses its clients", what.join(" or "));
+    let message = format!("{} not found; {}", what.join(" or "), used.effect());
     Finding::on(Severity::Error, object, field, "secret-not-found", message).remedy(remedy)
 }
 
@@ -550,9 +571,9 @@ impl Found {
     }
 
     /// What there is to say of it now.
-    fn findings(&self) -> Vec<Finding> {
+    fn findings(&self, used: Use) -> Vec<Finding> {
         match &self.material {
-            Material::Credential(material) => lint::credential(&material.credential, &self.subject).collect(),
+            Material::Credential(material) => lint::credential(&material.credential, &self.subject, used).collect(),
             Material::Trust(_) => Vec::new(),
         }
     }

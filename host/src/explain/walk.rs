@@ -483,6 +483,10 @@ pub(super) fn place(name: &str, origin: &Origin) -> Place {
 
 pub(super) fn endpoints(cluster: &Cluster) -> Vec<String> {
     let health = |endpoint: &Endpoint| match (endpoint.unreached(), endpoint.last_failure()) {
+        _ if endpoint.left_out().is_some() => {
+            let left = endpoint.left_out().unwrap_or_default().as_secs_f64().ceil();
+            format!(" (left out for {left} s more, because it kept failing)")
+        }
         (0, _) => String::new(),
         (1, why) => format!(" (the last connection failed: {why})"),
         (some, why) => format!(" (the last {some} connections failed: {why})"),

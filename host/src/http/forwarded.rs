@@ -308,7 +308,7 @@ mod tests {
         ) {
             let mut cleaned = headers(&lines);
             let hop = Hop { trusted, ..hop() };
-            clean(&mut cleaned, &hop, &HeaderValue::from_static("id"));
+            clean(&mut cleaned, &hop, None, &HeaderValue::from_static("id"));
             let own = ["x-forwarded-for", "x-forwarded-proto", "x-request-id", "te"];
             let mut left: Vec<(&str, &[u8])> = cleaned.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
             left.retain(|(name, _)| !own.contains(name));

@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderValue, Request, Version};
+use http::{HeaderValue, Request};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::apply::split_port;
@@ -26,7 +27,7 @@ use super::body::{BodyError, RequestBody};
 use super::fault::falls_into;
 use crate::generation::Part;
 use crate::model::{Forward, Mirror};
-use crate::upstream::{self, Cluster};
+use crate::upstream::{self, Caller, Cluster};
 use crate::worker::{Connection, Place, Worker};
 
 /// Those mirrors of a route that get a copy of one request: which, and its cluster.
@@ -39,10 +40,18 @@ pub(super) fn choose(forward: &Forward, part: &Part) -> Chosen {
 }
 
 /// Sends the copies of a request that is ready to be sent itself.
-pub(super) fn send(connection: &Connection, forward: &Forward, chosen: Chosen, parts: &Parts, body: &mut RequestBody) {
+pub(super) fn send(
+    connection: &Connection,
+    client: IpAddr,
+    forward: &Forward,
+    chosen: Chosen,
+    parts: &Parts,
+    body: &mut RequestBody,
+) {
     let limits = &connection.limits;
     let most = forward.timeout.unwrap_or(limits.response_timeout);
     for (at, cluster) in chosen {
+        let caller = Caller::new(connection.peer, connection.local).on_behalf_of(client);
         let worker = Rc::clone(&connection.worker);
         let Some(place) = worker.mirrors.take(limits.mirrors) else {
             worker.tally().mirror(&cluster.name, "too-many");
@@ -50,7 +59,7 @@ pub(super) fn send(connection: &Connection, forward: &Forward, chosen: Chosen, p
         };
         let copied = body.copy(limits.mirror_buffer);
         let request = head(&forward.mirrors[at], parts);
-        let sending = Sending { worker, cluster, client: parts.version, most, copied: copied.clone(), _place: place };
+        let sending = Sending { worker, cluster, caller, most, copied: copied.clone(), _place: place };
         tokio::task::spawn_local(sending.run(request.map(|()| RequestBody::copied(copied))));
     }
 }
@@ -60,6 +69,7 @@ fn head(mirror: &Mirror, parts: &Parts) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
     *request.uri_mut() = parts.uri.clone();
+    *request.version_mut() = parts.version;
     *request.headers_mut() = parts.headers.clone();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).map(|host| named(host, &mirror.host_suffix));
     if let Some(host) = host.and_then(|host| HeaderValue::try_from(host).ok()) {
@@ -81,7 +91,7 @@ fn named(authority: &str, suffix: &str) -> String {
 struct Sending {
     worker: Rc<Worker>,
     cluster: Arc<Cluster>,
-    client: Version,
+    caller: Caller,
     /// The time of the route, as for the request itself.
     most: Duration,
     copied: Option<Copied>,
@@ -90,12 +100,12 @@ struct Sending {
 
 impl Sending {
     async fn run(self, request: Request<RequestBody>) {
-        let Self { worker, cluster, client, most, copied, _place } = self;
+        let Self { worker, cluster, caller, most, copied, _place } = self;
         let exchange = async {
             if cluster.refused.is_some() {
                 return false;
             }
-            match upstream::send(&worker.pool, &cluster, None, client, request).await {
+            match upstream::send(&worker.pool, &cluster, None, &caller, request).await {
                 Ok(exchange) => ends(exchange.response.into_body()).await,
                 Err(_) => false,
             }

@@ -36,6 +36,10 @@ pub enum Reason {
     ClusterRefused,
     /// No endpoint could be connected to.
     ConnectFailed,
+    /// The TLS handshake with the endpoint came to nothing.
+    UpstreamTls,
+    /// The cluster is asked for as much as it may be.
+    UpstreamOverflow,
     /// The endpoint broke off before it answered.
     UpstreamReset,
     /// The route's time is over.
@@ -63,6 +67,8 @@ impl Reason {
             | Self::NoEndpoint
             | Self::ClusterRefused
             | Self::ConnectFailed
+            | Self::UpstreamTls
+            | Self::UpstreamOverflow
             | Self::UpstreamReset => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
@@ -87,6 +93,8 @@ impl Reason {
             Self::NoEndpoint => "no-endpoint",
             Self::ClusterRefused => "cluster-refused",
             Self::ConnectFailed => "connect-failed",
+            Self::UpstreamTls => "upstream-tls",
+            Self::UpstreamOverflow => "upstream-overflow",
             Self::UpstreamReset => "upstream-reset",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamProtocol => "upstream-protocol",
@@ -107,7 +115,8 @@ impl Reason {
             Self::RouteRefused => "this route is not available\n",
             Self::PluginFailed | Self::ListenerRefused | Self::ClusterRefused => "not available\n",
             Self::NoEndpoint => "no healthy upstream\n",
-            Self::ConnectFailed => "upstream connect error\n",
+            Self::ConnectFailed | Self::UpstreamTls => "upstream connect error\n",
+            Self::UpstreamOverflow => "upstream overflow\n",
             Self::UpstreamReset => "upstream reset before it answered\n",
             Self::UpstreamTimeout => "upstream request timeout\n",
             Self::UpstreamProtocol => "upstream protocol error\n",

@@ -30,7 +30,7 @@ use crate::bootstrap::Added;
 use crate::generation::Listener;
 use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, Transport, UpstreamProtocol};
 use crate::plugin;
-use crate::upstream::{self, Cluster, SendError, UpstreamBody};
+use crate::upstream::{self, Caller, Cluster, ConnectError, SendError, UpstreamBody};
 use crate::worker::{Connection, RouteError};
 
 /// What a request is answered with, before its body is joined with its log entry.
@@ -357,7 +357,7 @@ async fn send(
         return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most).to_string()));
     }
     prepare(&way, facts, connection.headers.add, &mut parts)?;
-    let client = parts.version;
+    let caller = Caller::new(connection.peer, connection.local).on_behalf_of(entry.client);
     let progress = Rc::clone(&entry.in_flight.progress);
     progress.be_patient(forward.idle_timeout.unwrap_or(limits.body_timeout));
     let (mut body, watch) =
@@ -365,13 +365,13 @@ async fn send(
     entry.body = watch.clone();
     // What becomes something else is not a request any more, which a copy would be.
     if way.upgrade.is_none() && !way.mirrors.is_empty() {
-        mirror::send(connection, forward, std::mem::take(&mut way.mirrors), &parts, &mut body);
+        mirror::send(connection, entry.client, forward, std::mem::take(&mut way.mirrors), &parts, &mut body);
     }
     let request = Request::from_parts(parts, body);
     // What it waited until now a fault made it wait, which its route's time does not count.
     let deadline = forward.timeout.map(|timeout| entry.started + entry.waited + timeout);
     let asked = Instant::now();
-    let sending = upstream::send(&connection.worker.pool, cluster, forward.retry.as_ref(), client, request);
+    let sending = upstream::send(&connection.worker.pool, cluster, forward.retry.as_ref(), &caller, request);
     if let Some(deadline) = deadline {
         progress.must_end(deadline);
     }
@@ -384,6 +384,7 @@ async fn send(
             Err(_) if deadline.is_none() && progress.last() + limits.response_timeout > until => {}
             Err(_) => {
                 entry.waited += asked.elapsed();
+                caller.gave_up(cluster);
                 return Err(Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string()));
             }
         }
@@ -461,7 +462,9 @@ fn refusal(error: &SendError, watch: &BodyWatch) -> Refusal {
     let reason = match (watch.limit(), error) {
         (Some(BodyLimit::Stalled(_)), _) => Reason::RequestTimeout,
         (Some(BodyLimit::TooLarge(_)), _) => Reason::BodyTooLarge,
-        (_, SendError::NoEndpoint(_)) => Reason::NoEndpoint,
+        (_, SendError::NoEndpoint(_) | SendError::LeftOut { .. }) => Reason::NoEndpoint,
+        (_, SendError::Overflow(_)) => Reason::UpstreamOverflow,
+        (_, SendError::Connect { source: ConnectError::Tls(_), .. }) => Reason::UpstreamTls,
         (_, SendError::Connect { .. }) => Reason::ConnectFailed,
         (_, SendError::Broken { .. }) => Reason::UpstreamReset,
         (_, SendError::TryTimeout { .. }) => Reason::UpstreamTimeout,

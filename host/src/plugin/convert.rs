@@ -4,6 +4,7 @@
 //! host cannot execute refuses the listener, route or cluster that carries it, which then says so.
 
 mod action;
+mod cluster;
 mod policies;
 
 use std::collections::HashSet;
@@ -18,9 +19,8 @@ use super::bindings::routes::sekisho::gateway::{model as wit, types};
 use super::routes::{ListenerState, Outcome, SourceState};
 use crate::finding::{Finding, Severity};
 use crate::model::{
-    Address, Balance, Binding, ClientPolicy, Cluster, Endpoints, FixedEndpoint, HostPattern, Input, Listener, Locator,
-    Misdirected, Origin, Pin, Protocol, Role, Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation,
-    UpstreamProtocol, WhenDeleted,
+    Address, Binding, ClientPolicy, HostPattern, Input, Listener, Locator, Misdirected, Origin, Pin, Protocol, Role,
+    Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation, WhenDeleted,
 };
 use crate::object::ObjectKey;
 use crate::printable::{self, printable};
@@ -73,7 +73,7 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
     }
     let streams = wit.streams.into_iter().map(|said| stream(said, clusters).map(Arc::new));
     let streams = streams.collect::<Result<Vec<_>, _>>()?;
-    let clusters = wit.clusters.into_iter().map(|c| cluster(c, sources)).collect::<Result<Vec<_>, _>>()?;
+    let clusters = wit.clusters.into_iter().map(|c| cluster::cluster(c, sources)).collect::<Result<Vec<_>, _>>()?;
     let mut refused_clusters = Vec::new();
     for (index, cluster) in (0_u32..).zip(&clusters) {
         if let Some(reason) = &cluster.refused {
@@ -321,69 +321,6 @@ fn stream(said: wit::StreamRoute, clusters: usize) -> Result<StreamRoute, String
     let total = targets.iter().map(|target| u64::from(target.weight)).sum();
     let idle_timeout = said.idle_timeout.map(Duration::from_millis);
     Ok(StreamRoute { name, origin: origin(said.origin), targets, total, idle_timeout })
-}
-
-fn cluster(cluster: wit::Cluster, sources: usize) -> Result<Cluster, String> {
-    let name = name(cluster.name);
-    let mut refused = None;
-    if let Some(tls) = &cluster.tls {
-        for source in tls.trust.iter().chain(&tls.credential) {
-            index(*source, sources).map_err(|e| format!("cluster `{name}`: source {e}"))?;
-        }
-        refused = Some("TLS to endpoints is not served by this version");
-    }
-    let limits = &cluster.limits;
-    let limited = [limits.connections, limits.pending, limits.requests, limits.retries, limits.requests_per_connection];
-    if limited.iter().any(Option::is_some) {
-        refused = Some("connection limits are not served by this version");
-    }
-    if cluster.outlier.is_some() {
-        refused = Some("outlier detection is not served by this version");
-    }
-    if cluster.proxy_protocol.is_some() {
-        refused = Some("the PROXY protocol is not served by this version");
-    }
-    if !cluster.extensions.is_empty() {
-        refused = Some("the cluster carries an extension that is not known");
-    }
-    let fixed = |list: Vec<wit::Endpoint>| {
-        list.into_iter().map(|e| FixedEndpoint { address: e.address, port: e.port, weight: e.weight }).collect()
-    };
-    let endpoints = match cluster.endpoints {
-        wit::Endpoints::Fixed(list) => Endpoints::Fixed(fixed(list)),
-        wit::Endpoints::Dns(list) => Endpoints::Dns(fixed(list)),
-        wit::Endpoints::Service(service) => {
-            if !service.labels.is_empty() {
-                refused = Some("subsets by pod labels are not served by this version");
-            }
-            Endpoints::Service { namespace: service.namespace, name: service.name, port: service.port }
-        }
-    };
-    let protocol = match cluster.protocol {
-        wit::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
-        wit::UpstreamProtocol::Http2 => UpstreamProtocol::Http2,
-        // Without TLS there is nothing to negotiate with.
-        wit::UpstreamProtocol::Alpn => UpstreamProtocol::Http1,
-        wit::UpstreamProtocol::AsClient => UpstreamProtocol::AsClient,
-    };
-    let balance = match cluster.balance {
-        wit::Balance::RoundRobin => Balance::RoundRobin,
-        wit::Balance::LeastRequest => Balance::LeastRequest,
-        wit::Balance::Random => Balance::Random,
-        wit::Balance::Hash(_) => {
-            refused = Some("consistent hashing is not served by this version");
-            Balance::LeastRequest
-        }
-    };
-    Ok(Cluster {
-        name,
-        origin: origin(cluster.origin),
-        endpoints,
-        protocol,
-        balance,
-        connect_timeout: cluster.connect_timeout.map(Duration::from_millis),
-        refused: refused.map(str::to_owned),
-    })
 }
 
 pub(super) fn outcome(outcome: &Outcome) -> translator::Outcome {

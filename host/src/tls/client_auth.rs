@@ -181,6 +181,22 @@ impl ClientVerifier {
         self.policy.untrusted == Verdict::Refuse || self.verify_trust(leaf, others, now).is_ok()
     }
 
+    /// Whether a server's chain, leaf first, leads to an anchor, whatever its names; version 1 as for clients.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(super) fn verify_server(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        match v1(leaf) {
+            Some(leaf) if self.policy.version1 == Verdict::Accept => self.verify_v1(&leaf, others, now),
+            _ => self.anchors.verify_server(leaf, others, now, &self.algorithms),
+        }
+    }
+
     /// Whose certificates are accepted.
     pub(super) fn authorities(&self) -> Vec<String> {
         self.anchors.texts().map(str::to_owned).collect()
@@ -383,7 +399,8 @@ fn unix(seconds: i64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
 }
 
-fn is(name: &Name<'_>, allowed: &str) -> bool {
+/// Whether a name is this one: DNS names without regard to case, others to the letter.
+pub(super) fn is(name: &Name<'_>, allowed: &str) -> bool {
     match name {
         Name::Dns(name) => name.eq_ignore_ascii_case(allowed),
         Name::Uri(name) | Name::Email(name) => *name == allowed,

@@ -1,6 +1,6 @@
-//! What rustls and webpki say of a client's certificate, in an operator's words.
+//! What rustls and webpki say of a peer's certificate, in an operator's words.
 
-use rustls::{CertificateError, Error};
+use rustls::{AlertDescription, CertificateError, Error};
 
 /// Why a client is refused.
 pub(crate) fn refusal(error: &Error) -> String {
@@ -8,6 +8,22 @@ pub(crate) fn refusal(error: &Error) -> String {
         Error::NoCertificatesPresented => "the client gave no certificate".to_owned(),
         Error::InvalidCertificate(error) => certificate(error),
         Error::AlertReceived(alert) => format!("the client does not like what it was shown: alert {alert:?}"),
+        other => other.to_string(),
+    }
+}
+
+/// Why an endpoint is not spoken to.
+pub(super) fn endpoint_refusal(error: &Error) -> String {
+    match error {
+        Error::InvalidCertificate(CertificateError::InvalidPurpose) => {
+            "its certificate is not for servers: its extendedKeyUsage does not have serverAuth".to_owned()
+        }
+        Error::InvalidCertificate(error) => format!("its certificate is refused: {}", certificate(error)),
+        Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure) => {
+            "it refused the handshake; most often it wants a client certificate".to_owned()
+        }
+        Error::AlertReceived(alert) => format!("it refused the handshake: alert {alert:?}"),
+        Error::InvalidMessage(_) => "what it said is no TLS; it may speak in the clear".to_owned(),
         other => other.to_string(),
     }
 }
@@ -28,7 +44,10 @@ fn certificate(error: &CertificateError) -> String {
             "its extendedKeyUsage does not have clientAuth"
         }
         CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
-            Some(webpki::Error::CaUsedAsEndEntity) => "it is one of an authority (CA:TRUE), not of a client",
+            Some(webpki::Error::CaUsedAsEndEntity) => "it is one of an authority (CA:TRUE), and not trusted by itself",
+            Some(webpki::Error::UnsupportedCertVersion) => {
+                "it is of X.509 version 1 or 2, and not issued directly by an authority that may vouch for it"
+            }
             Some(_) => return format!("it is not accepted ({})", other.0),
             None => return other.0.to_string(),
         },

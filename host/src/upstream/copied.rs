@@ -12,7 +12,7 @@ use crate::http::RequestBody;
 /// The head of a request; its target is a path, with an authority once it went over HTTP/2.
 pub(super) struct Copied {
     method: Method,
-    authority: Option<Authority>,
+    absolute: Option<(Scheme, Authority)>,
     /// The target, then names and values of the headers.
     bytes: Vec<u8>,
     target: usize,
@@ -37,8 +37,9 @@ impl Copied {
             bytes.extend_from_slice(value);
             headers.push((name.len(), value.len()));
         }
-        let authority = request.uri().authority().cloned();
-        Some(Self { method: request.method().clone(), authority, bytes, target: target.len(), headers })
+        let uri = request.uri();
+        let absolute = uri.scheme().cloned().zip(uri.authority().cloned());
+        Some(Self { method: request.method().clone(), absolute, bytes, target: target.len(), headers })
     }
 
     /// The request's method.
@@ -58,10 +59,10 @@ impl Copied {
         }
         let mut request = Request::new(RequestBody::empty());
         *request.method_mut() = self.method;
-        *request.uri_mut() = match self.authority {
+        *request.uri_mut() = match self.absolute {
             None => Uri::try_from(target).ok()?,
-            Some(authority) => {
-                let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+            Some((scheme, authority)) => {
+                let uri = Uri::builder().scheme(scheme).authority(authority);
                 uri.path_and_query(target).build().ok()?
             }
         };

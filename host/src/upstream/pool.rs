@@ -1,22 +1,37 @@
-//! A worker's idle connections, by what they lead to (decision 8).
+//! A worker's connections to endpoints, by what they lead to (decision 8).
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::io;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 use tokio::time::Instant;
 
-use super::ConnectError;
+use super::usage::{Held, Usage};
+use super::{Cluster, ConnectError};
 use crate::bootstrap::Limits;
 use crate::http::RequestBody;
 
 /// Requests that share one HTTP/2 connection at a time; most servers allow a hundred (RFC 9113 §6.5.2).
 const MOST_STREAMS: usize = 100;
+
+/// How often it is seen whether idle connections that others may want are still there.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What a connection leads to. Connections of equal keys may stand in for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) address: SocketAddr,
+    /// Of the cluster.
+    pub(super) lane: u64,
+    /// Whose it is, where the endpoint is told: the client's end and the gateway's.
+    pub(super) caller: Option<(SocketAddr, SocketAddr)>,
+}
 
 /// A worker's connections to endpoints. Cheap to clone.
 #[derive(Clone)]
@@ -30,10 +45,33 @@ struct Inner {
     age: Duration,
     most_open: usize,
     open: Cell<usize>,
-    http1: RefCell<HashMap<SocketAddr, Vec<Idle>>>,
-    http2: RefCell<HashMap<SocketAddr, Vec<Shared>>>,
+    http1: RefCell<HashMap<Key, Vec<Idle>>>,
+    http2: RefCell<HashMap<Key, Vec<Shared>>>,
     /// Who connects to it now, and how that last failed.
-    connecting: RefCell<HashMap<SocketAddr, Rc<Connecting>>>,
+    connecting: RefCell<HashMap<Key, Rc<Connecting>>>,
+    /// Where requests wait for a connection of a cluster that may have no more.
+    waiting: RefCell<HashMap<Key, Rc<Waiting>>>,
+    /// Whose idle connections are given up when another worker needs their place.
+    lent: RefCell<HashSet<Key>>,
+}
+
+/// What a cluster says of its connections.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    /// Without a request.
+    idle: Option<Duration>,
+    /// Requests that one is used for.
+    most: Option<u32>,
+}
+
+impl Terms {
+    fn of(cluster: &Cluster) -> Self {
+        Self { idle: cluster.idle_timeout, most: cluster.limits.requests_per_connection }
+    }
+
+    fn used_up(self, served: u32) -> bool {
+        self.most.is_some_and(|most| served >= most)
+    }
 }
 
 /// A connection that many requests share.
@@ -41,13 +79,18 @@ struct Shared {
     sender: http2::SendRequest<RequestBody>,
     opened: Instant,
     use_: Rc<Use>,
+    terms: Terms,
 }
 
 /// How much a shared connection is used.
 #[derive(Debug)]
 struct Use {
     streams: Cell<usize>,
+    /// So far.
+    served: Cell<u32>,
     since: Cell<Instant>,
+    /// Who is told when a stream ends.
+    waiting: Option<Rc<Waiting>>,
 }
 
 /// A request's stream on a shared connection, for as long as it is open.
@@ -57,6 +100,7 @@ pub(super) struct Stream(Rc<Use>);
 impl Stream {
     fn on(use_: &Rc<Use>) -> Self {
         use_.streams.set(use_.streams.get() + 1);
+        use_.served.set(use_.served.get().saturating_add(1));
         Self(Rc::clone(use_))
     }
 }
@@ -65,6 +109,33 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
         self.0.since.set(Instant::now());
+        if let Some(waiting) = &self.0.waiting {
+            waiting.told.notify_one();
+        }
+    }
+}
+
+/// Requests of this worker that wait for a connection which their cluster may have no more of.
+#[derive(Debug, Default)]
+struct Waiting {
+    count: Cell<usize>,
+    told: Notify,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Waiter(Rc<Waiting>);
+
+impl Waiter {
+    /// Tells that a connection may be idle.
+    pub(super) fn told(&self) -> &Notify {
+        &self.0.told
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
     }
 }
 
@@ -72,7 +143,7 @@ impl Drop for Stream {
 #[derive(Debug, Default)]
 pub(super) struct Connecting {
     turn: Mutex<()>,
-    failure: RefCell<Option<(Instant, io::ErrorKind, String)>>,
+    failure: RefCell<Option<(Instant, ConnectError)>>,
 }
 
 impl Connecting {
@@ -84,29 +155,35 @@ impl Connecting {
         let began = Instant::now();
         let turn = self.turn.lock().await;
         match &*self.failure.borrow() {
-            Some((when, kind, why)) if *when >= began => Err(ConnectError::Refused(io::Error::new(*kind, why.clone()))),
+            Some((when, error)) if *when >= began => Err(error.shared()),
             _ => Ok(turn),
         }
     }
 
     /// Tells those that wait; not of a shortage here, which says nothing of the endpoint.
     pub(super) fn failed(&self, error: &ConnectError) {
-        let kind = match error {
-            ConnectError::Exhausted => return,
-            ConnectError::Refused(error) => error.kind(),
-            ConnectError::Timeout(_) => io::ErrorKind::TimedOut,
-            ConnectError::Protocol(_) => io::ErrorKind::Other,
-        };
-        *self.failure.borrow_mut() = Some((Instant::now(), kind, error.to_string()));
+        if !error.is_own() {
+            *self.failure.borrow_mut() = Some((Instant::now(), error.shared()));
+        }
     }
 }
 
 /// A connection's place, for as long as it is open.
-pub(super) struct Place(Rc<Inner>);
+pub(super) struct Place {
+    inner: Rc<Inner>,
+    /// Among those that its cluster may have.
+    held: Option<Held>,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place").field("held", &self.held).finish_non_exhaustive()
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+        self.inner.open.set(self.inner.open.get() - 1);
     }
 }
 
@@ -115,12 +192,23 @@ impl Drop for Place {
 pub(super) struct Http1 {
     pub(super) sender: http1::SendRequest<RequestBody>,
     opened: Instant,
+    served: u32,
+    terms: Terms,
+    /// Where its cluster may have so many connections and no more.
+    usage: Option<Arc<Usage>>,
 }
 
 impl Http1 {
     /// One that was opened just now.
-    pub(super) fn new(sender: http1::SendRequest<RequestBody>) -> Self {
-        Self { sender, opened: Instant::now() }
+    pub(super) fn new(sender: http1::SendRequest<RequestBody>, cluster: &Cluster) -> Self {
+        let usage = cluster.limits.connections.map(|_| Arc::clone(cluster.usage()));
+        Self { sender, opened: Instant::now(), served: 0, terms: Terms::of(cluster), usage }
+    }
+
+    /// A request is sent on it.
+    pub(super) fn serve(&mut self) -> &mut http1::SendRequest<RequestBody> {
+        self.served = self.served.saturating_add(1);
+        &mut self.sender
     }
 }
 
@@ -132,7 +220,8 @@ struct Idle {
 impl Inner {
     /// Whether a connection is neither idle for too long nor too old.
     fn may_serve(&self, kept: &Idle, now: Instant) -> bool {
-        now.duration_since(kept.since) < self.idle_timeout && now.duration_since(kept.connection.opened) < self.age
+        let idle = kept.connection.terms.idle.unwrap_or(self.idle_timeout);
+        now.duration_since(kept.since) < idle && now.duration_since(kept.connection.opened) < self.age
     }
 }
 
@@ -148,7 +237,9 @@ impl Pool {
             open: Cell::new(0),
             http1: RefCell::new(HashMap::new()),
             http2: RefCell::new(HashMap::new()),
-            connecting: RefCell::new(HashMap::new()),
+            connecting: RefCell::default(),
+            waiting: RefCell::default(),
+            lent: RefCell::default(),
         };
         Self { inner: Rc::new(inner) }
     }
@@ -160,43 +251,100 @@ impl Pool {
     }
 
     /// A place for one more connection; none when all are taken. Idle ones are closed then, for whoever comes next.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(super) fn place(&self, held: Option<Held>) -> Option<Place> {
         if self.inner.open.get() >= self.inner.most_open {
             self.inner.http1.borrow_mut().clear();
             return None;
         }
         self.inner.open.set(self.inner.open.get() + 1);
-        Some(Place(Rc::clone(&self.inner)))
+        Some(Place { inner: Rc::clone(&self.inner), held })
     }
 
     /// The connection that was idle for the shortest time, if it is still good.
-    pub(super) fn take_http1(&self, address: SocketAddr) -> Option<Http1> {
+    pub(super) fn take_http1(&self, key: Key) -> Option<Http1> {
         let mut connections = self.inner.http1.borrow_mut();
-        let idle = connections.get_mut(&address)?;
+        let idle = connections.get_mut(&key)?;
         let now = Instant::now();
         while let Some(kept) = idle.pop() {
             if kept.connection.sender.is_ready() && self.inner.may_serve(&kept, now) {
                 return Some(kept.connection);
             }
         }
-        connections.remove(&address);
+        connections.remove(&key);
         None
     }
 
-    /// Keeps a connection that has nothing more to do.
-    pub(super) fn put_http1(&self, address: SocketAddr, connection: Http1) {
+    /// Keeps a connection that has nothing more to do, unless it has served enough or others need its place.
+    pub(super) fn put_http1(&self, key: Key, connection: Http1) {
+        if connection.terms.used_up(connection.served) {
+            return;
+        }
+        let usage = connection.usage.clone();
+        let waiting = usage.as_ref().and_then(|_| self.inner.waiting.borrow().get(&key).cloned());
+        let near = waiting.filter(|waiting| waiting.count.get() > 0);
+        if near.is_none() && usage.as_ref().is_some_and(|usage| usage.is_waited_for()) {
+            return;
+        }
         let mut connections = self.inner.http1.borrow_mut();
-        let idle = connections.entry(address).or_default();
+        let idle = connections.entry(key).or_default();
         if idle.len() < self.inner.most_idle {
             idle.push(Idle { connection, since: Instant::now() });
         }
+        drop(connections);
+        match (near, usage) {
+            (Some(near), _) => near.told.notify_one(),
+            (None, Some(usage)) => self.lend(key, usage),
+            (None, None) => {}
+        }
+    }
+
+    /// Gives up idle connections one by one while other workers need their places.
+    fn lend(&self, key: Key, usage: Arc<Usage>) {
+        if !self.inner.lent.borrow_mut().insert(key) {
+            return;
+        }
+        let inner = Rc::clone(&self.inner);
+        tokio::task::spawn_local(async move {
+            let mut wanted = pin!(usage.wanted().notified());
+            wanted.as_mut().enable();
+            // Who began to wait before that told nobody here.
+            let mut now = usage.is_waited_for();
+            loop {
+                let told = now || tokio::time::timeout(LOOK, wanted.as_mut()).await.is_ok();
+                now = false;
+                if told {
+                    wanted.set(usage.wanted().notified());
+                    wanted.as_mut().enable();
+                }
+                let mut connections = inner.http1.borrow_mut();
+                let Some(idle) = connections.get_mut(&key) else { break };
+                if told {
+                    idle.pop();
+                }
+                if idle.is_empty() {
+                    break;
+                }
+            }
+            inner.lent.borrow_mut().remove(&key);
+        });
+    }
+
+    /// Waits for a connection of a cluster that may have no more.
+    pub(super) fn wait(&self, key: Key) -> Waiter {
+        let waiting = self.waiting(key);
+        waiting.count.set(waiting.count.get() + 1);
+        Waiter(waiting)
+    }
+
+    fn waiting(&self, key: Key) -> Rc<Waiting> {
+        Rc::clone(self.inner.waiting.borrow_mut().entry(key).or_default())
     }
 
     /// A stream on a shared connection that has room for one.
-    pub(super) fn shared_http2(&self, address: SocketAddr) -> Option<(http2::SendRequest<RequestBody>, Stream)> {
+    pub(super) fn shared_http2(&self, key: Key) -> Option<(http2::SendRequest<RequestBody>, Stream)> {
         let mut connections = self.inner.http2.borrow_mut();
-        let shared = connections.get_mut(&address)?;
-        shared.retain(|shared| !shared.sender.is_closed());
+        let shared = connections.get_mut(&key)?;
+        shared.retain(|shared| !shared.sender.is_closed() && !shared.terms.used_up(shared.use_.served.get()));
         let now = Instant::now();
         let young = |shared: &&Shared| now.duration_since(shared.opened) < self.inner.age;
         let free = shared.iter().filter(young).find(|shared| shared.use_.streams.get() < MOST_STREAMS)?;
@@ -204,16 +352,22 @@ impl Pool {
     }
 
     /// Shares a connection, and gives the first stream on it.
-    pub(super) fn share_http2(&self, address: SocketAddr, sender: http2::SendRequest<RequestBody>) -> Stream {
-        let use_ = Rc::new(Use { streams: Cell::new(0), since: Cell::new(Instant::now()) });
+    pub(super) fn share_http2(&self, key: Key, sender: http2::SendRequest<RequestBody>, cluster: &Cluster) -> Stream {
+        let use_ = Rc::new(Use {
+            streams: Cell::new(0),
+            served: Cell::new(0),
+            since: Cell::new(Instant::now()),
+            waiting: cluster.limits.connections.map(|_| self.waiting(key)),
+        });
         let stream = Stream::on(&use_);
-        self.inner.http2.borrow_mut().entry(address).or_default().push(Shared { sender, opened: Instant::now(), use_ });
+        let shared = Shared { sender, opened: Instant::now(), use_, terms: Terms::of(cluster) };
+        self.inner.http2.borrow_mut().entry(key).or_default().push(shared);
         stream
     }
 
     /// Who connects to an endpoint.
-    pub(super) fn connecting(&self, address: SocketAddr) -> Rc<Connecting> {
-        Rc::clone(self.inner.connecting.borrow_mut().entry(address).or_default())
+    pub(super) fn connecting(&self, key: Key) -> Rc<Connecting> {
+        Rc::clone(self.inner.connecting.borrow_mut().entry(key).or_default())
     }
 
     /// Closes what has been idle for too long; called now and then.
@@ -224,14 +378,16 @@ impl Pool {
             !idle.is_empty()
         });
         self.inner.http2.borrow_mut().retain(|_, shared| {
-            shared.retain(|Shared { sender, opened, use_ }| {
-                let idle = now.duration_since(use_.since.get()) >= self.inner.idle_timeout;
+            shared.retain(|Shared { sender, opened, use_, terms }| {
+                let most = terms.idle.unwrap_or(self.inner.idle_timeout);
+                let idle = now.duration_since(use_.since.get()) >= most;
                 let over = idle || now.duration_since(*opened) >= self.inner.age;
                 !sender.is_closed() && (use_.streams.get() > 0 || !over)
             });
             !shared.is_empty()
         });
         self.inner.connecting.borrow_mut().retain(|_, connecting| Rc::strong_count(connecting) > 1);
+        self.inner.waiting.borrow_mut().retain(|_, waiting| Rc::strong_count(waiting) > 1);
     }
 }
 

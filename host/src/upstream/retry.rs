@@ -13,7 +13,8 @@ use std::time::Duration;
 use http::{Request, Response};
 
 use super::copied::Copied;
-use super::{Cluster, ConnectError, Exchange, SendError, UpstreamBody};
+use super::usage::Held;
+use super::{Cluster, Exchange, Limited, SendError, UpstreamBody};
 use crate::http::{RequestBody, is_grpc};
 use crate::model::{Retry, RetryOn};
 
@@ -66,11 +67,13 @@ pub(super) struct Retries<'r> {
     left: u32,
     made: u32,
     spent: Option<Spent>,
+    /// In place of a budget, where the cluster has a limit.
+    held: Option<Held>,
 }
 
 impl<'r> Retries<'r> {
     pub(super) fn new(said: Option<&'r Retry>) -> Self {
-        Self { said, left: said.map_or(0, |retry| retry.attempts.min(MOST_ATTEMPTS)), made: 0, spent: None }
+        Self { said, left: said.map_or(0, |retry| retry.attempts.min(MOST_ATTEMPTS)), made: 0, spent: None, held: None }
     }
 
     /// For each try.
@@ -108,6 +111,7 @@ impl<'r> Retries<'r> {
     ) -> Next {
         // The one before is over.
         self.spent = None;
+        self.held = None;
         let over = |failed: Failed| Next::Over(Err(failed.error));
         let Some(said) = self.said.filter(|_| self.left > 0) else {
             return tried.map_or_else(over, |exchange| Next::Over(Ok(exchange)));
@@ -123,7 +127,7 @@ impl<'r> Retries<'r> {
             },
             Err(failed) if !wants_failure(said, &failed) => return over(failed),
             Err(Failed { error: SendError::Connect { source, .. }, request: Some(unsent) })
-                if elsewhere && !matches!(source, ConnectError::Exhausted) =>
+                if elsewhere && !source.is_own() =>
             {
                 cluster.retried.fetch_add(1, Ordering::Relaxed);
                 self.left -= 1;
@@ -147,6 +151,13 @@ impl<'r> Retries<'r> {
     }
 
     fn spend(&mut self, cluster: &Cluster) -> bool {
+        if cluster.limits.retries.is_some() {
+            self.held = cluster.hold(Limited::Retries).ok().flatten();
+            if self.held.is_some() {
+                cluster.retried.fetch_add(1, Ordering::Relaxed);
+            }
+            return self.held.is_some();
+        }
         let in_flight = cluster.endpoints.iter().map(|endpoint| endpoint.active()).sum();
         self.spent = cluster.budget.take(in_flight);
         if self.spent.is_some() {
@@ -180,7 +191,7 @@ fn wants_failure(said: &Retry, failed: &Failed) -> bool {
     let wanted = |of: &[RetryOn]| said.on.iter().any(|on| of.contains(on));
     let unsent = failed.request.is_some();
     match &failed.error {
-        SendError::NoEndpoint(_) => false,
+        SendError::NoEndpoint(_) | SendError::LeftOut { .. } | SendError::Overflow(_) => false,
         SendError::Connect { .. } => wanted(&[RetryOn::ConnectFailure, RetryOn::Reset, RetryOn::ServerError]),
         SendError::TryTimeout { .. } => wanted(&[RetryOn::Timeout]),
         SendError::Broken { source, .. } if is_refused_stream(source) => {

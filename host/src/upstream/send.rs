@@ -3,21 +3,27 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::Scheme;
 use http::{HeaderValue, Request, Response, Version};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http2;
 
+use super::connect::{Either, Way, connect};
 use super::copied::Copied;
-use super::pool::{Http1, Stream};
+use super::health::Verdict;
+use super::pool::{Http1, Key, Stream};
 use super::retry::{Failed, Next, Retries};
-use super::{Active, Cluster, ConnectError, Endpoint, Pool, connect};
-use crate::http::{RequestBody, count_try};
-use crate::model::{Retry, UpstreamProtocol};
+use super::usage::{Held, Overflow};
+use super::{Active, Caller, Cluster, ConnectError, Endpoint, Limited, Pool, hash};
+use crate::http::{RequestBody, count_try, is_grpc};
+use crate::model::{Balance, Retry, UpstreamProtocol};
+use crate::tls::Offer;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +31,17 @@ pub enum SendError {
     /// The cluster has no endpoint that is ready.
     #[error("no endpoint of {0} is ready")]
     NoEndpoint(String),
+    /// It has endpoints, but all of them failed and are left out for a while.
+    #[error("all {count} endpoints of {cluster} are left out for a while, because they kept failing")]
+    LeftOut {
+        /// Which one.
+        cluster: String,
+        /// How many.
+        count: usize,
+    },
+    /// The cluster is asked for as much as it may be.
+    #[error("{0}")]
+    Overflow(#[from] Overflow),
     /// No endpoint could be connected to.
     #[error("cannot connect to {endpoint}: {source}")]
     Connect {
@@ -52,11 +69,19 @@ pub enum SendError {
 }
 
 impl SendError {
+    /// Why nobody was chosen.
+    pub(super) fn nobody(cluster: &Cluster) -> Self {
+        match cluster.endpoints.len() {
+            0 => Self::NoEndpoint(cluster.name.to_string()),
+            count => Self::LeftOut { cluster: cluster.name.to_string(), count },
+        }
+    }
+
     /// The endpoint that was tried last.
     #[must_use]
     pub fn endpoint(&self) -> Option<SocketAddr> {
         match self {
-            Self::NoEndpoint(_) => None,
+            Self::NoEndpoint(_) | Self::LeftOut { .. } | Self::Overflow(_) => None,
             Self::Connect { endpoint, .. } | Self::TryTimeout { endpoint, .. } | Self::Broken { endpoint, .. } => {
                 Some(*endpoint)
             }
@@ -77,15 +102,24 @@ pub struct Exchange {
 #[derive(Debug)]
 pub struct UpstreamBody {
     body: Incoming,
-    _active: Active,
-    _stream: Option<Stream>,
+    _held: Places,
     connection: Option<Connection>,
+}
+
+/// The places that a request has until its answer is over.
+#[derive(Debug)]
+struct Places {
+    _active: Active,
+    /// On a shared connection.
+    _stream: Option<Stream>,
+    /// Among the requests of the cluster.
+    _request: Option<Held>,
 }
 
 #[derive(Debug)]
 struct Connection {
     pool: Pool,
-    address: SocketAddr,
+    key: Key,
     http1: Http1,
 }
 
@@ -93,18 +127,19 @@ impl Connection {
     /// The connection's task may still have to see that the response is over.
     fn give_back(mut self) {
         if self.http1.sender.is_ready() {
-            self.pool.put_http1(self.address, self.http1);
+            self.pool.put_http1(self.key, self.http1);
         } else if !self.http1.sender.is_closed() {
             tokio::task::spawn_local(async move {
                 if self.http1.sender.ready().await.is_ok() {
-                    self.pool.put_http1(self.address, self.http1);
+                    self.pool.put_http1(self.key, self.http1);
                 }
             });
         }
     }
 }
 
-/// Sends a request whose head is what the endpoint shall see, as often as `retry` allows and [`Retries`] takes for safe.
+/// Sends a request whose head is what the endpoint shall see and whose version is the client's, as often as `retry` allows
+/// and [`Retries`] takes for safe.
 ///
 /// # Errors
 /// [`SendError`] of the last try.
@@ -112,29 +147,36 @@ pub async fn send(
     pool: &Pool,
     cluster: &Cluster,
     retry: Option<&Retry>,
-    client: Version,
+    caller: &Caller,
     mut request: Request<RequestBody>,
 ) -> Result<Exchange, SendError> {
-    let http2 = match cluster.protocol {
-        UpstreamProtocol::Http1 => false,
-        UpstreamProtocol::Http2 => true,
-        UpstreamProtocol::AsClient => client == Version::HTTP_2,
+    let mut held = cluster.hold(Limited::Requests)?;
+    let upgrade = request.headers().contains_key(UPGRADE);
+    let as_client = request.version() == Version::HTTP_2;
+    let grpc = cluster.outlier.is_some() && is_grpc(request.headers());
+    let hashed = match &cluster.balance {
+        Balance::Hash(on) => hash::of(on, caller, request.headers(), request.uri().query()),
+        _ => None,
     };
     let mut retries = Retries::new(retry);
     let mut tried: Vec<SocketAddr> = Vec::new();
     loop {
         let avoided: &[SocketAddr] = if retries.avoids_tried() { &tried } else { &[] };
-        let Some(endpoint) = cluster.choose(avoided) else {
-            return Err(SendError::NoEndpoint(cluster.name.to_string()));
+        let chosen = cluster.choose(avoided, hashed.as_ref().map(|hashed| hashed.value));
+        let endpoint = chosen.ok_or_else(|| SendError::nobody(cluster))?;
+        caller.ask(cluster.outlier.as_ref().map(|_| endpoint));
+        let one = Try { pool, cluster, endpoint, caller };
+        let spoken = match cluster.protocol {
+            UpstreamProtocol::Http1 => Some(false),
+            UpstreamProtocol::Http2 => Some(true),
+            UpstreamProtocol::AsClient => Some(as_client),
+            // What a connection becomes, it becomes from HTTP/1.1.
+            UpstreamProtocol::Alpn if upgrade => Some(false),
+            UpstreamProtocol::Alpn => endpoint.speaks_http2(),
         };
-        let copy = retries.copy(&request, http2);
-        let trying = async {
-            if http2 {
-                try_http2(pool, cluster, endpoint, request).await
-            } else {
-                try_http1(pool, cluster, endpoint, request).await
-            }
-        };
+        let copy = retries.copy(&request, spoken != Some(false));
+        let request_held = held.take();
+        let trying = one.send(spoken, request, request_held);
         let outcome = match retries.per_try() {
             None => trying.await,
             Some(most) => tokio::time::timeout(most, trying).await.unwrap_or_else(|_| {
@@ -142,168 +184,283 @@ pub async fn send(
                 Err(Failed { error, request: None })
             }),
         };
-        let another =
-            |other: &std::sync::Arc<Endpoint>| other.address != endpoint.address && !tried.contains(&other.address);
+        if cluster.outlier.is_some() {
+            caller.ask(None);
+            if let Some(verdict) = verdict(&outcome, grpc) {
+                cluster.judge(endpoint, verdict);
+            }
+        }
+        let another = |other: &Arc<Endpoint>| other.address != endpoint.address && !tried.contains(&other.address);
         let elsewhere = outcome.is_err() && retries.avoids_tried() && cluster.endpoints.iter().any(another);
         match retries.next(outcome, copy, cluster, elsewhere).await {
             Next::Again(again) => request = again,
-            Next::Over(passed_on) => return passed_on,
+            Next::Over(Ok(mut exchange)) => {
+                if let Some(cookie) = hashed.and_then(|hashed| hashed.cookie) {
+                    exchange.response.headers_mut().append(SET_COOKIE, cookie);
+                }
+                return Ok(exchange);
+            }
+            Next::Over(failed) => return failed,
         }
+        held = cluster.hold(Limited::Requests)?;
         tried.push(endpoint.address);
         count_try(request.headers_mut(), tried.len() + 1);
     }
 }
 
-async fn try_http1(
-    pool: &Pool,
-    cluster: &Cluster,
-    endpoint: &std::sync::Arc<Endpoint>,
-    mut request: Request<RequestBody>,
-) -> Result<Exchange, Failed> {
-    let address = endpoint.address;
-    let active = endpoint.begin();
-    *request.version_mut() = Version::HTTP_11;
-    // hyper takes a GET without a length for one without a body.
-    if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    while let Some(mut http1) = pool.take_http1(address) {
-        // Sent twice it does no harm.
-        let again = if request.method().is_safe() { Copied::of(&request) } else { None };
-        match http1.sender.try_send_request(request).await {
-            Ok(response) => return Ok(exchange_http1(pool, address, active, http1, response)),
-            Err(mut failed) => match (failed.take_message(), again) {
-                // The connection had been closed while it was idle: the next one.
-                (Some(unsent), _) => request = unsent,
-                // It may have reached the endpoint, which may be what made it close: once more, on a new connection.
-                (None, again) => match again.and_then(Copied::into_request) {
-                    Some(copy) => {
-                        request = copy;
-                        break;
-                    }
-                    None => return Err(broken(address, failed.into_error())),
-                },
-            },
+/// What a try says of its endpoint; none when it says nothing.
+fn verdict(outcome: &Result<Exchange, Failed>, grpc: bool) -> Option<Verdict> {
+    match outcome {
+        Ok(exchange) => {
+            let response = &exchange.response;
+            let status = response.headers().get("grpc-status").filter(|_| grpc);
+            let status = status.and_then(|status| status.to_str().ok()?.parse().ok());
+            Some(Verdict::of(response.status(), status))
         }
-    }
-    let connected = connect::http1(pool, address, cluster.connect_timeout).await;
-    endpoint.note(&connected);
-    let mut http1 = match connected {
-        Ok(sender) => Http1::new(sender),
-        Err(source) => return Err(unconnected(address, source, request)),
-    };
-    match http1.sender.try_send_request(request).await {
-        Ok(response) => Ok(exchange_http1(pool, address, active, http1, response)),
-        Err(mut failed) => {
-            let request = failed.take_message().map(Box::new);
-            Err(Failed { request, ..broken(address, failed.into_error()) })
-        }
-    }
-}
-
-fn exchange_http1(
-    pool: &Pool,
-    address: SocketAddr,
-    active: Active,
-    http1: Http1,
-    response: Response<Incoming>,
-) -> Exchange {
-    let connection = Connection { pool: pool.clone(), address, http1 };
-    let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
-    let response = response.map(|body| {
-        if switched {
-            UpstreamBody { body, _active: active, _stream: None, connection: None }
-        } else if body.is_end_stream() {
-            connection.give_back();
-            UpstreamBody { body, _active: active, _stream: None, connection: None }
-        } else {
-            UpstreamBody { body, _active: active, _stream: None, connection: Some(connection) }
-        }
-    });
-    Exchange { response, endpoint: address }
-}
-
-async fn try_http2(
-    pool: &Pool,
-    cluster: &Cluster,
-    endpoint: &std::sync::Arc<Endpoint>,
-    mut request: Request<RequestBody>,
-) -> Result<Exchange, Failed> {
-    let address = endpoint.address;
-    let active = endpoint.begin();
-    *request.version_mut() = Version::HTTP_2;
-    // Prior knowledge is HTTP/2 in the clear, and its requests name scheme and authority in the target.
-    request = with_absolute_target(request);
-    loop {
-        let (mut sender, stream, fresh) = match shared(pool, cluster, endpoint).await {
-            Ok(shared) => shared,
-            Err(source) => return Err(unconnected(address, source, request)),
-        };
-        match sender.try_send_request(request).await {
-            Ok(response) => {
-                let response = response.map(|body| UpstreamBody {
-                    body,
-                    _active: active,
-                    _stream: Some(stream),
-                    connection: None,
-                });
-                return Ok(Exchange { response, endpoint: address });
+        Err(failed) => match &failed.error {
+            SendError::Connect { source, .. } if source.is_own() => None,
+            SendError::Connect { .. } | SendError::TryTimeout { .. } | SendError::Broken { .. } => {
+                Some(Verdict::Gateway)
             }
-            Err(mut failed) => match failed.take_message() {
-                // The connection had ended while nobody looked: another one.
-                Some(unsent) if !fresh => request = unsent,
-                unsent => {
-                    let request = unsent.map(Box::new);
-                    return Err(Failed { request, ..broken(address, failed.into_error()) });
-                }
+            SendError::NoEndpoint(_) | SendError::LeftOut { .. } | SendError::Overflow(_) => None,
+        },
+    }
+}
+
+/// One try: at whom, on whose connections, for whom.
+#[derive(Clone, Copy)]
+struct Try<'t> {
+    pool: &'t Pool,
+    cluster: &'t Cluster,
+    endpoint: &'t Arc<Endpoint>,
+    caller: &'t Caller,
+}
+
+impl Try<'_> {
+    fn key(self) -> Key {
+        // Who is told of the client is told of that one alone.
+        let caller = self.cluster.proxy_protocol.map(|_| (self.caller.peer, self.caller.local));
+        Key { address: self.endpoint.address, lane: self.cluster.lane, caller }
+    }
+
+    fn way(&self, offer: Offer) -> Way<'_> {
+        Way { cluster: self.cluster, address: self.endpoint.address, caller: self.caller, offer }
+    }
+
+    fn unconnected(self, source: ConnectError, request: Request<RequestBody>) -> Failed {
+        let error = match source {
+            ConnectError::Overflow(overflow) => SendError::Overflow(overflow),
+            source => SendError::Connect { endpoint: self.endpoint.address, source },
+        };
+        Failed { error, request: Some(Box::new(request)) }
+    }
+
+    fn broken(self, source: hyper::Error) -> Failed {
+        Failed { error: SendError::Broken { endpoint: self.endpoint.address, source }, request: None }
+    }
+
+    async fn send(
+        self,
+        spoken: Option<bool>,
+        request: Request<RequestBody>,
+        held: Option<Held>,
+    ) -> Result<Exchange, Failed> {
+        let places = Places { _active: self.endpoint.begin(), _stream: None, _request: held };
+        let http2 = match spoken {
+            Some(http2) => http2,
+            None => match self.agree().await {
+                Ok(http2) => http2,
+                Err(source) => return Err(self.unconnected(source, request)),
             },
+        };
+        if http2 { self.http2(request, places).await } else { self.http1(request, places).await }
+    }
+
+    /// Finds out what the endpoint speaks, by a connection that whoever comes next uses. Whether it is HTTP/2.
+    async fn agree(self) -> Result<bool, ConnectError> {
+        let key = self.key();
+        let connecting = self.pool.connecting(key);
+        let _turn = connecting.turn().await?;
+        if let Some(known) = self.endpoint.speaks_http2() {
+            return Ok(known);
+        }
+        let _pending = self.cluster.hold(Limited::Pending)?;
+        let held = self.cluster.hold(Limited::Connections)?;
+        let connected = connect(self.pool, held, self.way(Offer::Either)).await;
+        self.endpoint.note(&connected);
+        match connected.inspect_err(|error| connecting.failed(error))? {
+            Either::Http1(mut sender) => {
+                // Only then it is one that can be taken.
+                sender.ready().await.map_err(|error| ConnectError::Protocol(Arc::new(error)))?;
+                self.pool.put_http1(key, Http1::new(sender, self.cluster));
+                self.endpoint.agreed(false);
+                Ok(false)
+            }
+            Either::Http2(sender) => {
+                drop(self.pool.share_http2(key, sender, self.cluster));
+                self.endpoint.agreed(true);
+                Ok(true)
+            }
+        }
+    }
+
+    async fn http1(self, mut request: Request<RequestBody>, places: Places) -> Result<Exchange, Failed> {
+        *request.version_mut() = Version::HTTP_11;
+        if self.cluster.protocol != UpstreamProtocol::Http1 {
+            // To an HTTP/2 endpoint it says something; in HTTP/1.1 it is about the connection.
+            request.headers_mut().remove(TE);
+        }
+        // hyper takes a GET without a length for one without a body.
+        if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+            request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let key = self.key();
+        while let Some(mut http1) = self.pool.take_http1(key) {
+            // Sent twice it does no harm.
+            let again = if request.method().is_safe() { Copied::of(&request) } else { None };
+            match http1.serve().try_send_request(request).await {
+                Ok(response) => return Ok(self.exchange(key, places, http1, response)),
+                Err(mut failed) => match (failed.take_message(), again) {
+                    // The connection had been closed while it was idle: the next one.
+                    (Some(unsent), _) => request = unsent,
+                    // It may have reached the endpoint, which may be what made it close: once more, on a new connection.
+                    (None, again) => match again.and_then(Copied::into_request) {
+                        Some(copy) => {
+                            request = copy;
+                            break;
+                        }
+                        None => return Err(self.broken(failed.into_error())),
+                    },
+                },
+            }
+        }
+        let mut http1 = match self.fresh_http1(key).await {
+            Ok(http1) => http1,
+            Err(source) => return Err(self.unconnected(source, request)),
+        };
+        match http1.serve().try_send_request(request).await {
+            Ok(response) => Ok(self.exchange(key, places, http1, response)),
+            Err(mut failed) => {
+                let request = failed.take_message().map(Box::new);
+                Err(Failed { request, ..self.broken(failed.into_error()) })
+            }
+        }
+    }
+
+    /// A new connection; or one that became idle while there was no place for another.
+    async fn fresh_http1(self, key: Key) -> Result<Http1, ConnectError> {
+        let _pending = self.cluster.hold(Limited::Pending)?;
+        let held = match self.cluster.limits.connections {
+            None => None,
+            Some(most) => {
+                let waiter = self.pool.wait(key);
+                let idle = || self.pool.take_http1(key);
+                match self.cluster.usage().connection(most, waiter.told(), idle).await {
+                    Ok(held) => Some(held),
+                    Err(http1) => return Ok(http1),
+                }
+            }
+        };
+        let connected = connect(self.pool, held, self.way(Offer::Http1)).await;
+        self.endpoint.note(&connected);
+        match connected? {
+            Either::Http1(sender) => Ok(Http1::new(sender, self.cluster)),
+            Either::Http2(_) => Err(ConnectError::Tls("it speaks HTTP/2 although that was not offered".into())),
+        }
+    }
+
+    fn exchange(self, key: Key, held: Places, http1: Http1, response: Response<Incoming>) -> Exchange {
+        let connection = Connection { pool: self.pool.clone(), key, http1 };
+        let switched = response.status() == http::StatusCode::SWITCHING_PROTOCOLS;
+        let response = response.map(|body| {
+            if switched {
+                UpstreamBody { body, _held: held, connection: None }
+            } else if body.is_end_stream() {
+                connection.give_back();
+                UpstreamBody { body, _held: held, connection: None }
+            } else {
+                UpstreamBody { body, _held: held, connection: Some(connection) }
+            }
+        });
+        Exchange { response, endpoint: self.endpoint.address }
+    }
+
+    async fn http2(self, mut request: Request<RequestBody>, places: Places) -> Result<Exchange, Failed> {
+        *request.version_mut() = Version::HTTP_2;
+        // Requests of HTTP/2 name scheme and authority in the target.
+        let scheme = if self.cluster.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        request = with_absolute_target(request, scheme);
+        loop {
+            let (mut sender, stream, fresh) = match self.shared().await {
+                Ok(shared) => shared,
+                Err(source) => return Err(self.unconnected(source, request)),
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let held = Places { _stream: Some(stream), ..places };
+                    let response = response.map(|body| UpstreamBody { body, _held: held, connection: None });
+                    return Ok(Exchange { response, endpoint: self.endpoint.address });
+                }
+                Err(mut failed) => match failed.take_message() {
+                    // The connection had ended while nobody looked: another one.
+                    Some(unsent) if !fresh => request = unsent,
+                    unsent => {
+                        let request = unsent.map(Box::new);
+                        return Err(Failed { request, ..self.broken(failed.into_error()) });
+                    }
+                },
+            }
+        }
+    }
+
+    /// A stream on a connection that others use too, or on a new one; whether it is new.
+    async fn shared(self) -> Result<(http2::SendRequest<RequestBody>, Stream, bool), ConnectError> {
+        let key = self.key();
+        if let Some((sender, stream)) = self.pool.shared_http2(key) {
+            return Ok((sender, stream, false));
+        }
+        let _pending = self.cluster.hold(Limited::Pending)?;
+        let connecting = self.pool.connecting(key);
+        let _turn = connecting.turn().await?;
+        // Who waited may find what it waited for.
+        let shared = || self.pool.shared_http2(key);
+        if let Some((sender, stream)) = shared() {
+            return Ok((sender, stream, false));
+        }
+        let held = match self.cluster.limits.connections {
+            None => None,
+            Some(most) => {
+                let waiter = self.pool.wait(key);
+                match self.cluster.usage().connection(most, waiter.told(), shared).await {
+                    Ok(held) => Some(held),
+                    Err((sender, stream)) => return Ok((sender, stream, false)),
+                }
+            }
+        };
+        let connected = connect(self.pool, held, self.way(Offer::Http2)).await;
+        self.endpoint.note(&connected);
+        match connected.inspect_err(|error| connecting.failed(error))? {
+            Either::Http2(sender) => {
+                let stream = self.pool.share_http2(key, sender.clone(), self.cluster);
+                Ok((sender, stream, true))
+            }
+            Either::Http1(_) => Err(ConnectError::Tls("it does not speak HTTP/2".into())),
         }
     }
 }
 
-/// A stream on a connection that others use too, or on a new one; whether it is new.
-async fn shared(
-    pool: &Pool,
-    cluster: &Cluster,
-    endpoint: &Endpoint,
-) -> Result<(http2::SendRequest<RequestBody>, Stream, bool), ConnectError> {
-    let address = endpoint.address;
-    if let Some((sender, stream)) = pool.shared_http2(address) {
-        return Ok((sender, stream, false));
-    }
-    let connecting = pool.connecting(address);
-    let _turn = connecting.turn().await?;
-    // Who waited may find what it waited for.
-    if let Some((sender, stream)) = pool.shared_http2(address) {
-        return Ok((sender, stream, false));
-    }
-    let connected = connect::http2(pool, address, cluster.connect_timeout).await;
-    endpoint.note(&connected);
-    let sender = connected.inspect_err(|error| connecting.failed(error))?;
-    let stream = pool.share_http2(address, sender.clone());
-    Ok((sender, stream, true))
-}
-
-fn with_absolute_target(mut request: Request<RequestBody>) -> Request<RequestBody> {
+fn with_absolute_target(mut request: Request<RequestBody>, scheme: Scheme) -> Request<RequestBody> {
     if let Some(host) = request.headers_mut().remove(http::header::HOST)
         && let Ok(authority) = http::uri::Authority::try_from(host.as_bytes())
     {
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(http::uri::Scheme::HTTP);
+        parts.scheme = Some(scheme);
         parts.authority = Some(authority);
         if let Ok(uri) = http::Uri::from_parts(parts) {
             *request.uri_mut() = uri;
         }
     }
     request
-}
-
-fn unconnected(endpoint: SocketAddr, source: ConnectError, request: Request<RequestBody>) -> Failed {
-    Failed { error: SendError::Connect { endpoint, source }, request: Some(Box::new(request)) }
-}
-
-fn broken(endpoint: SocketAddr, source: hyper::Error) -> Failed {
-    Failed { error: SendError::Broken { endpoint, source }, request: None }
 }
 
 impl Body for UpstreamBody {
@@ -335,33 +492,28 @@ impl Body for UpstreamBody {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::rc::Rc;
-    use std::sync::Arc;
-
     use hyper::server::conn::http2 as server;
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
+    use std::cell::RefCell;
+    use std::rc::Rc;
     use tokio::net::TcpListener;
     use tokio::sync::watch;
 
+    use super::super::Transport;
     use super::*;
     use crate::bootstrap::Limits;
     use crate::http::LocalExecutor;
-    use crate::model::{self, Balance, Endpoints, Origin};
-    use crate::object::ObjectKey;
+    use crate::model;
 
     fn cluster(address: SocketAddr) -> Cluster {
-        let said = model::Cluster {
-            name: "c".to_owned(),
-            origin: Origin { object: ObjectKey::core("Service", "default", "c"), field: String::new() },
-            endpoints: Endpoints::Fixed(Vec::new()),
-            protocol: UpstreamProtocol::Http2,
-            balance: Balance::RoundRobin,
-            connect_timeout: None,
-            refused: None,
-        };
-        Cluster::new(&said, vec![Arc::new(Endpoint::new(address, 1))], Duration::from_secs(5))
+        let said = model::Cluster { protocol: UpstreamProtocol::Http2, ..model::Cluster::plain("c") };
+        let transport = Transport::plain(Duration::from_secs(5));
+        Cluster::new(&said, vec![Arc::new(Endpoint::new(address, 1))], transport)
+    }
+
+    fn caller() -> Caller {
+        Caller::new(([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into())
     }
 
     fn request() -> Request<RequestBody> {
@@ -408,7 +560,7 @@ mod tests {
                 .map(|_| {
                     let (pool, cluster) = (pool.clone(), Rc::clone(&cluster));
                     tokio::task::spawn_local(async move {
-                        send(&pool, &cluster, None, Version::HTTP_2, request()).await.map(|exchange| exchange.endpoint)
+                        send(&pool, &cluster, None, &caller(), request()).await.map(|exchange| exchange.endpoint)
                     })
                 })
                 .collect();
@@ -419,7 +571,7 @@ mod tests {
             }
             assert_eq!(*connections.borrow(), 3, "a hundred streams each");
             // All of them are free again.
-            send(&pool, &cluster, None, Version::HTTP_2, request()).await.unwrap();
+            send(&pool, &cluster, None, &caller(), request()).await.unwrap();
             assert_eq!(*connections.borrow(), 3);
         });
     }
@@ -436,7 +588,7 @@ mod tests {
                 .map(|_| {
                     let (pool, cluster) = (pool.clone(), Rc::clone(&cluster));
                     tokio::task::spawn_local(async move {
-                        send(&pool, &cluster, None, Version::HTTP_2, request()).await.map(drop).unwrap_err()
+                        send(&pool, &cluster, None, &caller(), request()).await.map(drop).unwrap_err()
                     })
                 })
                 .collect();

@@ -58,6 +58,8 @@ pub struct Connection {
     pub socket: SocketAddr,
     /// The other end.
     pub peer: SocketAddr,
+    /// This end, where the socket is for all addresses too.
+    pub local: SocketAddr,
     /// What TLS established; none in the clear.
     pub handshake: Option<Handshake>,
     /// Limits as they were when it came.
@@ -295,20 +297,29 @@ pub(super) fn start(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, 
     });
 }
 
+/// Where a connection came in, and both of its ends.
+#[derive(Clone, Copy)]
+struct Ends {
+    socket: SocketAddr,
+    peer: SocketAddr,
+    local: SocketAddr,
+}
+
 /// What a connection does from its first request to its end.
 type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Finds out what a client speaks; none when it is refused.
 async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) -> Option<Serving> {
     let limits = worker.limits();
-    let local = stream.local_addr().ok()?.ip();
+    let local = if socket.ip().is_unspecified() { stream.local_addr().unwrap_or(socket) } else { socket };
+    let ends = Ends { socket, peer, local };
     let caller = |sni| Caller { client: peer, local, socket, sni };
     let stream = Stream::new(stream).ok()?;
     let target = worker.generation().sockets.get(&socket).cloned()?;
     match target.transport {
         Transport::Http => {
             let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
-            return Some(http(worker, socket, peer, limits, None, stream, matches!(http2, Ok(Ok(true)))));
+            return Some(http(worker, ends, limits, None, stream, matches!(http2, Ok(Ok(true)))));
         }
         Transport::Tcp => {
             let listener = target.for_sni(None)?;
@@ -339,7 +350,7 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
                 return Some(bytes(passage, *stream));
             }
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Some(http(worker, socket, peer, limits, Some(handshake), *stream, http2))
+            Some(http(worker, ends, limits, Some(handshake), *stream, http2))
         }
         Ok(Ok(Accepted::Sealed(sealed))) => {
             let listener = target.named(&sealed.listener)?;
@@ -371,8 +382,8 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
 /// Moves the bytes of a client that is read as nothing else.
 fn bytes(mut passage: Passage, client: impl AsyncRead + AsyncWrite + 'static) -> Serving {
     Box::pin(async move {
-        if let Some(dialled) = passage.connect().await {
-            passage.carry(client, Vec::new(), dialled).await;
+        if let Some(endpoint) = passage.connect().await {
+            passage.carry(client, Vec::new(), endpoint).await;
         }
     })
 }
@@ -381,7 +392,7 @@ fn bytes(mut passage: Passage, client: impl AsyncRead + AsyncWrite + 'static) ->
 fn sealed_bytes(mut passage: Passage, mut sealed: Sealed) -> Serving {
     Box::pin(async move {
         match passage.connect().await {
-            Some(dialled) => passage.carry(sealed.stream, sealed.sent, dialled).await,
+            Some(endpoint) => passage.carry(sealed.stream, sealed.sent, endpoint).await,
             None => passage.alert().send(&mut sealed.stream).await,
         }
     })
@@ -405,8 +416,7 @@ async fn is_http2(stream: &Stream) -> std::io::Result<bool> {
 
 fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: &Rc<Worker>,
-    socket: SocketAddr,
-    peer: SocketAddr,
+    Ends { socket, peer, local }: Ends,
     limits: Arc<Limits>,
     mut handshake: Option<Handshake>,
     stream: S,
@@ -421,6 +431,7 @@ fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         worker: Rc::clone(worker),
         socket,
         peer,
+        local,
         handshake,
         limits,
         headers,

@@ -6,7 +6,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, SubjectPublicKeyInfoDer, TrustAnchor, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{CertificateError, Error, RootCertStore};
+use rustls::{CertificateError, Error, OtherError, RootCertStore};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RawPublicKeyEntity,
     RevocationOptionsBuilder, VerifiedPath, anchor_from_trusted_cert,
@@ -14,7 +14,7 @@ use webpki::{
 
 use super::super::x509::{Certificate, RevocationList, Signed};
 use super::lint::{AnchorFault, TrustLint};
-use super::{Verdict, unix};
+use super::{Verdict, check_dates, unix};
 
 /// Why a verifier cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +203,43 @@ impl Anchors {
         Err(error)
     }
 
+    /// Whether a server's chain, whatever its names, leads to an anchor; an anchor itself may be the leaf.
+    pub(super) fn verify_server(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<(), Error> {
+        if let Some(anchor) = self.anchors.iter().find(|anchor| anchor.der == *leaf) {
+            return Ok(check_dates(anchor.not_before, anchor.not_after, now)?);
+        }
+        let certificate = EndEntityCert::try_from(leaf).map_err(of_webpki)?;
+        let mut error = Error::from(CertificateError::UnknownIssuer);
+        for group in &self.groups {
+            let lists: Vec<_> = group.lists.iter().map(|at| &self.lists[*at].entries).collect();
+            let revocation = RevocationOptionsBuilder::new(&lists)
+                .ok()
+                .map(|options| options.with_expiration_policy(ExpirationPolicy::Enforce).build());
+            let usage = KeyUsage::server_auth();
+            let roots = &group.roots.roots;
+            let verdict = certificate.verify_for_usage(algorithms.all, roots, others, now, usage, revocation, None);
+            let verdict = match verdict {
+                // Without a list webpki checks no revocation.
+                Ok(_) if lists.is_empty() && !self.lists.is_empty() => {
+                    Err(CertificateError::UnknownRevocationStatus.into())
+                }
+                Ok(_) => return Ok(()),
+                Err(found) => Err(of_webpki(found)),
+            };
+            match verdict {
+                Err(found) if weight(&found) > weight(&error) => error = found,
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Err(error)
+    }
+
     /// Whether a path of that length verifies. rustls does not say which path it found, so webpki looks once more.
     fn check_depth(
         &self,
@@ -360,6 +397,26 @@ fn groups(anchors: &[Anchor], lists: &[List]) -> impl Iterator<Item = (Vec<Trust
         };
         (roots, (0..lists.len()).filter(fits).collect())
     })
+}
+
+/// As rustls says what webpki found, as far as somebody tells it apart.
+fn of_webpki(error: webpki::Error) -> Error {
+    match error {
+        webpki::Error::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }.into()
+        }
+        webpki::Error::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after }.into(),
+        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer.into(),
+        webpki::Error::CertRevoked => CertificateError::Revoked.into(),
+        webpki::Error::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus.into(),
+        webpki::Error::CrlExpired { time, next_update } => {
+            CertificateError::ExpiredRevocationListContext { time, next_update }.into()
+        }
+        webpki::Error::InvalidSignatureForPublicKey => CertificateError::BadSignature.into(),
+        webpki::Error::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose.into(),
+        webpki::Error::BadDer | webpki::Error::BadDerTime => CertificateError::BadEncoding.into(),
+        other => CertificateError::Other(OtherError(Arc::new(other))).into(),
+    }
 }
 
 /// What says most when several groups refuse: a certificate of one group's anchor is just of unknown issue, or ill
