@@ -382,6 +382,43 @@ fn a_websocket_passes_policies() {
     assert!(web.shadow.heads().is_empty(), "{:?}", web.shadow.heads());
 }
 
+/// The other dialect's filters are the same data.
+#[test]
+fn filters_of_the_gateway_api_are_executed() {
+    let web = Web::with(&json!({}));
+    web.site.delete("VirtualService", "web");
+    web.site.apply(&json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": { "name": "mygateway", "namespace": "istio-system" },
+        "spec": { "gatewayClassName": "istio", "listeners": [
+            { "name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": { "namespaces": { "from": "All" } } }] } }));
+    let cors = json!({
+        "allowOrigins": ["https://*.b.example"], "allowMethods": ["*"], "allowHeaders": ["x-foo"],
+        "allowCredentials": true, "maxAge": 60 });
+    web.site.apply(&json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": { "name": "web" },
+        "spec": {
+            "parentRefs": [{ "name": "mygateway", "namespace": "istio-system" }],
+            "rules": [{
+                "filters": [
+                    { "type": "CORS", "cors": cors },
+                    { "type": "RequestMirror", "requestMirror": { "backendRef": { "name": "shadow", "port": 80 } } }],
+                "backendRefs": [{ "name": "web", "port": 80 }] }] } }));
+    let gateway = web.site.run();
+    let told = preflight(&gateway, "https://sub.b.example").answers(200);
+    for (name, value) in [
+        ("access-control-allow-origin", "https://sub.b.example"),
+        ("access-control-allow-methods", "PUT"),
+        ("access-control-max-age", "60"),
+    ] {
+        assert_eq!(told.header(name).as_deref(), Some(value), "{told}");
+    }
+    assert!(web.web.heads().is_empty() && web.shadow.heads().is_empty());
+    ask(&gateway, "/hello").header("origin: https://sub.b.example").answers(200);
+    comes_to(&gateway, "answered", 1);
+    assert_eq!(web.web.heads(), web.shadow.heads(), "the host stays as it is");
+}
+
 /// What a trusted proxy says of the client's connection counts for redirects too.
 #[test]
 fn a_redirect_to_https_is_by_how_the_client_came() {

@@ -84,9 +84,8 @@ pub(super) fn tell(headers: &mut HeaderMap, cors: &Cors, allowed: Option<&Header
         }
     }
     // Caches must not give one origin what another was given, nor what was given to none.
-    let varies = |line: &HeaderValue| {
-        line.to_str().is_ok_and(|line| line.split(',').any(|name| matches!(name.trim(), "*" | "origin" | "Origin")))
-    };
+    let names_it = |name: &str| name == "*" || name.eq_ignore_ascii_case("origin");
+    let varies = |line: &HeaderValue| line.to_str().is_ok_and(|line| line.split(',').map(str::trim).any(names_it));
     if !headers.get_all(VARY).iter().any(varies) {
         headers.append(VARY, HeaderValue::from_static("Origin"));
     }
