@@ -40,6 +40,7 @@ pub(crate) struct Environment {
     pub(crate) labels: Option<BTreeMap<String, String>>,
     pub(crate) class_name: Option<String>,
     pub(crate) controller_name: Option<String>,
+    pub(crate) config: Value,
 }
 
 #[derive(Clone, Deserialize)]
@@ -66,6 +67,10 @@ pub(crate) struct Request {
     pub(crate) method: Option<String>,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) source: Option<String>,
+    #[serde(default)]
+    pub(crate) destination: Option<String>,
     pub(crate) answer: BTreeMap<String, Value>,
 }
 

@@ -13,7 +13,7 @@ use sekisho::model::{
     Termination, Translation, Transport,
 };
 use sekisho::object::Object;
-use sekisho::plugin::{Environment, Head, ListenerState, Outcome, SourceState};
+use sekisho::plugin::{ConnectionHead, Environment, Head, ListenerState, Outcome, SourceState};
 use sekisho::snapshot::Snapshot;
 use sekisho::source::directory::Directory;
 use serde_json::{Map, Value, json};
@@ -36,7 +36,7 @@ pub(crate) fn run(case: &Case, subject: &mut dyn Subject) -> Vec<String> {
                 .collect::<Vec<_>>()
         })
         .collect();
-    let environment = Environment { gateway, config: Value::Null };
+    let environment = Environment { gateway, config: case.environment.config.clone() };
     let translation = match subject.translate(&environment, &objects) {
         Ok(translation) => translation,
         Err(error) => return vec![format!("it does not translate: {error}")],
@@ -44,7 +44,12 @@ pub(crate) fn run(case: &Case, subject: &mut dyn Subject) -> Vec<String> {
     let mut differences = Vec::new();
     compare_findings(case, &translation, &mut differences);
     for request in &case.requests {
-        let answer = answer(request, &translation, subject);
+        let answer = match request.url.split_once("://") {
+            Some((scheme @ ("tls" | "tcp"), authority)) => {
+                connection_answer(request, scheme == "tls", authority, &translation, subject)
+            }
+            _ => answer(request, &translation, subject),
+        };
         for (name, expected) in &request.answer {
             let given = answer.get(name).unwrap_or(&Value::Null);
             if !contains(given, expected) {
@@ -147,6 +152,79 @@ fn answer(request: &Request, translation: &Translation, subject: &mut dyn Subjec
     answer
 }
 
+/// Everything there is to say about a connection that is not read as requests.
+fn connection_answer(
+    request: &Request,
+    secure: bool,
+    authority: &str,
+    translation: &Translation,
+    subject: &mut dyn Subject,
+) -> Map<String, Value> {
+    let (host, port) = authority.rsplit_once(':').expect("`tls` and `tcp` URLs have a port");
+    let port: u16 = port.parse().unwrap_or_else(|e| panic!("{}: {e}", request.url));
+    let sni = match &request.sni {
+        None if secure => Some(host.to_owned()),
+        None => None,
+        Some(sni) => sni.clone(),
+    };
+    let transport = if secure { Transport::Tls } else { Transport::Tcp };
+    let index = listeners_of(translation, port, transport);
+    let number = match &sni {
+        Some(sni) => index.find(sni),
+        None => index.nameless(),
+    };
+    let mut answer = Map::new();
+    let Some(number) = number else {
+        let (name, value) = if secure { ("alert", json!("unrecognized_name")) } else { ("closed", json!(true)) };
+        answer.insert(name.to_owned(), value);
+        return answer;
+    };
+    let listener = &translation.listeners[number as usize];
+    answer.insert("listener".to_owned(), json!(listener.name));
+    if let Some(termination) = listener.protocol.termination() {
+        describe_tls(termination, translation, &mut answer);
+    }
+    let head = ConnectionHead {
+        listener: number,
+        sni: sni.as_deref(),
+        source: request.source.as_deref().unwrap_or("127.0.0.1"),
+        destination: request.destination.as_deref().unwrap_or("127.0.0.1"),
+    };
+    let chosen = match listener.refused {
+        Some(_) => None,
+        None => subject.route_connection(head),
+    };
+    let Some(stream) = chosen.map(|stream| &translation.streams[stream as usize]) else {
+        answer.insert("closed".to_owned(), json!(true));
+        return answer;
+    };
+    answer.insert("stream".to_owned(), json!(stream.name));
+    let mut weights: BTreeMap<&str, u32> = BTreeMap::new();
+    for target in stream.targets.iter().filter(|target| target.weight > 0) {
+        let name = target.cluster.map_or("", |cluster| &*translation.clusters[cluster].name);
+        *weights.entry(name).or_insert(0) += target.weight;
+    }
+    // The share that leads nowhere.
+    if weights.keys().all(|name| name.is_empty()) {
+        answer.insert("closed".to_owned(), json!(true));
+    }
+    answer.insert("clusters".to_owned(), json!(weights));
+    answer
+}
+
+/// Which listeners of a port and a kind claim a name.
+fn listeners_of(translation: &Translation, port: u16, transport: Transport) -> HostIndex<u32> {
+    let mut index = HostIndex::new();
+    for (number, listener) in (0_u32..).zip(&translation.listeners) {
+        if listener.port == port && listener.protocol.transport() == transport {
+            for pattern in &listener.hosts {
+                index.insert(pattern, number);
+            }
+        }
+    }
+    index
+}
+
 /// As the host chooses; a certificate is taken to cover another listener's names where both show the same.
 fn choose<'t>(
     request: &Request,
@@ -156,15 +234,8 @@ fn choose<'t>(
     secure: bool,
     answer: &mut Map<String, Value>,
 ) -> Option<(u32, &'t Listener)> {
-    let mut index = HostIndex::new();
-    for (number, listener) in (0_u32..).zip(&translation.listeners) {
-        let transport = if secure { Transport::Tls } else { Transport::Http };
-        if listener.port == port && listener.protocol.transport() == transport {
-            for pattern in &listener.hosts {
-                index.insert(pattern, number);
-            }
-        }
-    }
+    let transport = if secure { Transport::Tls } else { Transport::Http };
+    let index = listeners_of(translation, port, transport);
     let by_name = |number: Option<u32>| number.map(|number| (number, &translation.listeners[number as usize]));
     let best = by_name(index.find(host));
     if secure {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sekisho::bootstrap::{self, PluginCode, PluginLimits};
 use sekisho::model::Translation;
 use sekisho::object::{Object, ObjectKey};
-use sekisho::plugin::{self, Engine, Head, Outcome, Reporter, Router as Sandboxed, RoutesPlugin};
+use sekisho::plugin::{self, ConnectionHead, Engine, Head, Outcome, Reporter, Router as Sandboxed, RoutesPlugin};
 use sekisho_sdk::{RoutePlugin, Router};
 use serde_json::Value;
 
@@ -15,6 +15,7 @@ pub(crate) trait Subject {
     fn reads(&self) -> Vec<(String, String, Vec<String>)>;
     fn translate(&mut self, environment: &plugin::Environment, objects: &[Object]) -> Result<Translation, String>;
     fn route(&mut self, head: Head<'_>) -> Option<u32>;
+    fn route_connection(&mut self, head: ConnectionHead<'_>) -> Option<u32>;
     fn explain(&mut self, head: Head<'_>) -> Option<u32>;
     fn report(&mut self, outcome: &Outcome) -> Vec<(ObjectKey, Value)>;
 }
@@ -58,6 +59,10 @@ impl Subject for InSandbox {
 
     fn route(&mut self, head: Head<'_>) -> Option<u32> {
         self.router().route(head).expect("a router that does not trap")
+    }
+
+    fn route_connection(&mut self, head: ConnectionHead<'_>) -> Option<u32> {
+        self.router().route_connection(head).expect("a router that does not trap")
     }
 
     fn explain(&mut self, head: Head<'_>) -> Option<u32> {
@@ -111,6 +116,12 @@ impl<P: RoutePlugin> Subject for Native<P> {
 
     fn route(&mut self, head: Head<'_>) -> Option<u32> {
         self.router().route(&owned(head))
+    }
+
+    fn route_connection(&mut self, head: ConnectionHead<'_>) -> Option<u32> {
+        let ConnectionHead { listener, sni, source, destination } = head;
+        let (sni, source, destination) = (sni.map(str::to_owned), source.to_owned(), destination.to_owned());
+        self.router().route_connection(&sekisho_sdk::ConnectionHead { listener, sni, source, destination })
     }
 
     fn explain(&mut self, head: Head<'_>) -> Option<u32> {

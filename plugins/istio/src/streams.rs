@@ -295,5 +295,5 @@ fn report_idle(server: &Server, findings: &mut Findings) {
     let kind = if matches!(server.kind, Kind::Passthrough) { "tls" } else { "tcp" };
     let message = format!("no VirtualService has `{kind}` routes for this server, so that its connections are closed");
     let remedy = "write them, or remove the server";
-    findings.say(Severity::Warning, server.origin.clone(), "server-without-routes", message, remedy);
+    findings.say(Severity::Info, server.origin.clone(), "server-without-routes", message, remedy);
 }

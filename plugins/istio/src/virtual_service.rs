@@ -99,8 +99,8 @@ pub(crate) fn read_all(
             let message = "without hosts it is a delegate, and no VirtualService that is served here delegates to it";
             findings.info(&spec, "no-effect", message, "name it in `delegate` of a rule, or remove it");
         }
+        findings.list().append(&mut said);
         if is_followed {
-            findings.list().append(&mut said);
             followed.push((object.key.clone(), generation));
         }
     }

@@ -88,8 +88,8 @@ impl Hosts {
                 }
                 takes_all |= placed.catch_all;
             }
-            // Within one VirtualService that has been looked at.
-            if host.lists.len() > 1 {
+            // Within one VirtualService that has been looked at; behind a redirect hardly anything is reached.
+            if host.lists.len() > 1 && host.redirect.is_none() {
                 let mut shadows = Shadows::default();
                 ordered().for_each(|placed| shadows.pass(placed, &host.name, services, findings));
             }

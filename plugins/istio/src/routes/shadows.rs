@@ -53,7 +53,7 @@ impl<'p> Shadows<'p> {
 
     fn taker(&self, placed: &Placed) -> Option<&'p Placed> {
         let rule = &placed.rule;
-        if let Some(equal) = self.equal.get(&(&rule.path, conditions(&rule.conditions))) {
+        if let Some(equal) = self.equal.get(&(&rule.path, conditions(&rule.conditions))).copied() {
             return Some(equal);
         }
         // Every path begins with a slash.
@@ -77,7 +77,7 @@ fn conditions(of: &[Condition]) -> String {
 /// The beginning that `text` has. As none is a beginning of another, it is the last that is not behind `text`.
 fn covering<'p>(beginnings: &BTreeMap<String, &'p Placed>, text: &str) -> Option<&'p Placed> {
     let (beginning, placed) = beginnings.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
-    text.starts_with(beginning.as_str()).then_some(placed)
+    text.starts_with(beginning.as_str()).then_some(*placed)
 }
 
 /// Adds a beginning that is not covered yet, in the place of those that it covers.

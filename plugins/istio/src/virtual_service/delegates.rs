@@ -12,7 +12,7 @@ use sekisho_sdk::{Object, ObjectKey};
 use crate::names::{Exports, full_host, gateway_reference};
 use crate::objects::virtual_service::{Destination, HttpMatch, HttpRoute, StringMatch, VirtualService};
 
-/// Code, message and remedy.
+/// Why a rule cannot delegate: code, message and remedy.
 type Problem = (&'static str, String, &'static str);
 
 /// All VirtualServices by namespace and name.
@@ -73,7 +73,7 @@ impl Delegates {
             let message = format!(
                 "VirtualService {namespace}/{name} is not exported to namespace {viewer}; the rule answers 500"
             );
-            return Err(("not-exported", message, "add the namespace to its `exportTo`"));
+            return Err(refusal("not-exported", message, "add the namespace to its `exportTo`"));
         }
         Ok(delegate)
     }
@@ -83,18 +83,18 @@ impl Delegate {
     fn read(objects: &Objects<'_>, (namespace, name): (&str, &str)) -> Result<Self, Problem> {
         let Some(object) = objects.get(&(namespace, name)) else {
             let message = format!("there is no VirtualService {namespace}/{name}; the rule answers 500");
-            return Err(("delegate-not-found", message, "create it, or correct the name"));
+            return Err(refusal("delegate-not-found", message, "create it, or correct the name"));
         };
         // What is wrong with it is said where all objects are read.
         let Some(VirtualService { spec, .. }) = read_part(object, &mut Vec::new()) else {
             let message = format!("VirtualService {namespace}/{name} cannot be read; the rule answers 500");
-            return Err(("delegate-not-found", message, "correct it"));
+            return Err(refusal("delegate-not-found", message, "correct it"));
         };
         if !spec.hosts.is_empty() {
             let message = format!(
                 "VirtualService {namespace}/{name} has hosts, so that it cannot be delegated to; the rule answers 500"
             );
-            return Err(("delegate-not-found", message, "remove its `hosts`, or write its rules here"));
+            return Err(refusal("delegate-not-found", message, "remove its `hosts`, or write its rules here"));
         }
         let exports = Exports::read(spec.export_to.iter().map(String::as_str), namespace);
         Ok(Self { key: object.key.clone(), rules: spec.http, exports })
@@ -115,6 +115,10 @@ impl Delegate {
         let inherited = inherit(root, &mut rule, |host| full_host(host, &key.namespace, domain));
         Ok(Said { rule, inherited, matches })
     }
+}
+
+fn refusal(code: &'static str, message: String, remedy: &'static str) -> Problem {
+    (code, message, remedy)
 }
 
 /// Gateways as `namespace/name`, as they are named relative to the object that they stand in.
