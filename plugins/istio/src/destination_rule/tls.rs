@@ -20,7 +20,7 @@ const SYSTEM: &str = "system";
 #[derive(Clone, Debug)]
 pub(crate) enum Transport {
     Clear,
-    Tls(Tls),
+    Tls(Box<Tls>),
 }
 
 /// TLS, before it is known towards which host.
@@ -86,7 +86,8 @@ pub(super) fn read(
     let sni = sni(&said.sni, at, findings)?;
     let trust = trust(said, mutual, namespace, gateway_namespace, at, findings)?;
     let credential = if mutual { Some(credential(said, gateway_namespace, at, findings)?) } else { None };
-    Ok(Transport::Tls(Tls { at: at.origin(), sni, names: said.subject_alt_names.clone(), trust, credential }))
+    let names = said.subject_alt_names.clone();
+    Ok(Transport::Tls(Box::new(Tls { at: at.origin(), sni, names, trust, credential })))
 }
 
 fn is_given(said: &ClientTls) -> bool {

@@ -101,7 +101,6 @@ pub(crate) struct HttpCookie {
 /// Known, but never served.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(dead_code, reason = "read only to have its fields known")]
 pub(crate) struct CookieAttribute {
     name: String,
     value: String,
@@ -109,7 +108,6 @@ pub(crate) struct CookieAttribute {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(dead_code, reason = "read only to have its field known")]
 pub(crate) struct RingHash {
     minimum_ring_size: i64,
 }
@@ -123,7 +121,6 @@ pub(crate) struct Maglev {
 /// Known, but without effect.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(dead_code, reason = "read only to have its fields known")]
 pub(crate) struct LocalitySetting {
     distribute: Vec<Distribute>,
     failover: Vec<Failover>,
@@ -133,7 +130,6 @@ pub(crate) struct LocalitySetting {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(dead_code, reason = "read only to have its fields known")]
 struct Distribute {
     from: String,
     to: BTreeMap<String, i64>,
@@ -141,7 +137,6 @@ struct Distribute {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(dead_code, reason = "read only to have its fields known")]
 struct Failover {
     from: String,
     to: String,
@@ -198,14 +193,12 @@ pub(crate) struct HttpSettings {
 /// Known, but without effect.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(dead_code, reason = "read only to have its fields known")]
 pub(crate) struct Http2Options {
     connection_keepalive: Option<Http2Keepalive>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(dead_code, reason = "read only to have its fields known")]
 struct Http2Keepalive {
     interval: Option<String>,
     timeout: Option<String>,
@@ -259,7 +252,6 @@ pub(crate) struct ProxyProtocol {
 /// Known, but without effect.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[expect(dead_code, reason = "read only to have its fields known")]
 pub(crate) struct RetryBudget {
     percent: Option<f64>,
     min_retry_concurrency: Option<i64>,
