@@ -247,14 +247,8 @@ impl Tls {
         let sni = self.sni.clone().or_else(|| own.then(|| host.to_owned()));
         if self.sni.is_none() && own {
             let message = format!("`{host}` is asked for, where Istio asks for the host of each request");
-            self.remark(
-                Severity::Info,
-                "sni",
-                "assumed-name",
-                message,
-                "write the name that the backend has",
-                findings,
-            );
+            let remedy = "write the name that the backend has";
+            findings.say(Severity::Info, self.field("sni"), "assumed-name", message, remedy);
         }
         let names = if self.names.is_empty() { names } else { &self.names };
         // Istio takes the certificate of anybody whom the authorities vouch for when a name is asked for, and none must
@@ -271,7 +265,7 @@ impl Tls {
                 let name = sni.as_deref().unwrap_or(host);
                 let message = format!("every certificate of its authorities is taken, not only one of `{name}`");
                 let remedy = "name what must be in it";
-                self.remark(Severity::Warning, "subjectAltNames", "unchecked-name", message, remedy, findings);
+                findings.say(Severity::Warning, self.field("subjectAltNames"), "unchecked-name", message, remedy);
                 UpstreamIdentity::Unchecked
             }
         };
@@ -283,16 +277,7 @@ impl Tls {
         UpstreamTls { sni, trust, identity, credential }
     }
 
-    fn remark(
-        &self,
-        severity: Severity,
-        field: &str,
-        code: &'static str,
-        message: String,
-        remedy: &str,
-        findings: &mut Findings,
-    ) {
-        let at = self.at.object.at(format!("{}.{field}", self.at.field));
-        findings.say(severity, at, code, message, remedy);
+    fn field(&self, name: &str) -> Origin {
+        self.at.object.at(format!("{}.{name}", self.at.field))
     }
 }
