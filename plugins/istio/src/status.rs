@@ -12,6 +12,7 @@ use sekisho_sdk::{Finding, ListenerState, Object, ObjectKey, Outcome, Severity, 
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::destinations::Destinations;
 use crate::gateway::Gateway;
 use crate::listeners::Listeners;
 use crate::routes::Routes;
@@ -32,7 +33,7 @@ pub(crate) struct Served<'s> {
     pub(crate) listeners: &'s Listeners,
     pub(crate) routes: &'s Routes,
     pub(crate) streams: &'s Streams,
-    pub(crate) clusters: &'s [Cluster],
+    pub(crate) destinations: &'s Destinations,
 }
 
 /// An object that has a status.
@@ -68,7 +69,8 @@ impl Reports {
         objects: &[&[Object]],
         findings: &[Finding],
     ) -> Self {
-        let Served { listeners, routes, streams, clusters } = served;
+        let Served { listeners, routes, streams, destinations } = served;
+        let clusters = &destinations.clusters;
         let mut said = Said::new();
         for finding in findings {
             said.entry(id(&finding.origin.object)).or_default().push(finding);
@@ -117,7 +119,7 @@ impl Reports {
         Self {
             subjects,
             listeners: listeners.listeners.iter().map(ListenerFacts::new).collect(),
-            sources: listeners.sources.iter().map(source_name).collect(),
+            sources: destinations.sources.list().iter().map(source_name).collect(),
         }
     }
 

@@ -5,6 +5,7 @@ use sekisho_sdk::table::{Table, encode};
 use sekisho_sdk::{Description, Environment, Finding, Kind, Object, ObjectKey, Outcome, RoutePlugin, Severity, Status};
 use serde::Deserialize;
 
+use crate::destination_rule::DestinationRules;
 use crate::destinations::Destinations;
 use crate::findings::Findings;
 use crate::routes::Places;
@@ -15,7 +16,7 @@ use crate::{gateway, listeners, meeting, routes, streams, virtual_service};
 
 const GROUP: &str = "networking.istio.io";
 
-/// Istio's ingress gateway: Gateway, VirtualService and ServiceEntry.
+/// Istio's ingress gateway: Gateway, VirtualService, DestinationRule and ServiceEntry.
 #[derive(Debug)]
 pub struct Istio(Reports);
 
@@ -25,11 +26,12 @@ pub struct Istio(Reports);
 struct Config {
     cluster_domain: String,
     tenants: Option<Vec<Tenant>>,
+    root_namespace: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cluster_domain: "cluster.local".to_owned(), tenants: None }
+        Self { cluster_domain: "cluster.local".to_owned(), root_namespace: "istio-system".to_owned(), tenants: None }
     }
 }
 
@@ -41,6 +43,11 @@ const CONFIG_SCHEMA: &str = r#"{
       "type": "string",
       "default": "cluster.local",
       "description": "What short names of Services end in, after `.svc.`."
+    },
+    "rootNamespace": {
+      "type": "string",
+      "default": "istio-system",
+      "description": "Whose DestinationRules count for hosts that have none in their own namespace."
     },
     "tenants": {
       "type": "array",
@@ -73,6 +80,7 @@ struct Sorted {
     gateways: Vec<Object>,
     virtual_services: Vec<Object>,
     entries: Vec<Object>,
+    rules: Vec<Object>,
     services: Vec<Object>,
 }
 
@@ -88,19 +96,26 @@ impl RoutePlugin for Istio {
         let istio = |name| kind(GROUP, name, &["v1", "v1beta1", "v1alpha3"]);
         Description {
             dialect: "istio".to_owned(),
-            reads: vec![istio("Gateway"), istio("VirtualService"), istio("ServiceEntry"), kind("", "Service", &["v1"])],
+            reads: vec![
+                istio("Gateway"),
+                istio("VirtualService"),
+                istio("DestinationRule"),
+                istio("ServiceEntry"),
+                kind("", "Service", &["v1"]),
+            ],
             config_schema: Some(CONFIG_SCHEMA.to_owned()),
         }
     }
 
     fn translate(environment: Environment, objects: Vec<Object>) -> Result<(Translation, Self), Vec<Finding>> {
-        let Config { cluster_domain: domain, tenants } = config(&environment.config)?;
+        let Config { cluster_domain: domain, root_namespace, tenants } = config(&environment.config)?;
         let tenants = Tenants::read(tenants).map_err(invalid_config)?;
         let objects = sort(objects);
         let mut findings = Findings::default();
         let gateways = gateway::read_all(&objects.gateways, &environment, &tenants, &mut findings);
+        let rules = DestinationRules::read(&objects.rules, &environment, &domain, &root_namespace, &mut findings);
         let mut destinations =
-            Destinations::read(&objects.services, &objects.entries, &environment, &domain, &mut findings);
+            Destinations::read(&objects.services, &objects.entries, rules, &environment, &domain, &mut findings);
         let scope = Scope {
             environment: &environment,
             domain: &domain,
@@ -109,21 +124,20 @@ impl RoutePlugin for Istio {
             ours: &gateways.iter().map(|gateway| gateway.name.clone()).collect(),
         };
         let services = virtual_service::read_all(&objects.virtual_services, &scope, &mut destinations, &mut findings);
-        let mut listeners = listeners::place(&gateways, &mut findings);
+        let mut listeners = listeners::place(&gateways, &mut destinations.sources, &mut findings);
         let mut places = Places { gateways: &gateways, tenants: &tenants, destinations: &mut destinations };
         let mut routes = routes::build(&mut places, &mut listeners, &services.bound, &mut findings);
         let streams = streams::build(&mut places, &listeners, &services.bound, &mut routes.tables, &mut findings);
         meeting::report(&gateways, &services.bound, &mut findings);
         let findings = findings.into_list();
         let given = [&objects.gateways[..], &objects.virtual_services];
-        let clusters = destinations.clusters;
-        let served = Served { listeners: &listeners, routes: &routes, streams: &streams, clusters: &clusters };
+        let served = Served { listeners: &listeners, routes: &routes, streams: &streams, destinations: &destinations };
         let reports = Reports::new(&gateways, &services, &served, &given, &findings);
         let translation = Translation {
             bindings: listeners.bindings,
             listeners: listeners.listeners,
-            sources: listeners.sources,
-            clusters,
+            sources: destinations.sources.into_list(),
+            clusters: destinations.clusters,
             routes: routes.routes,
             streams: streams.routes,
             findings,
@@ -150,7 +164,7 @@ fn invalid_config(message: String) -> Vec<Finding> {
         code: "invalid-config".to_owned(),
         origin: object.at("config"),
         message,
-        remedy: "the plugin knows `clusterDomain` and `tenants`".to_owned(),
+        remedy: "the plugin knows `clusterDomain`, `rootNamespace` and `tenants`".to_owned(),
     }]
 }
 
@@ -161,6 +175,7 @@ fn sort(objects: Vec<Object>) -> Sorted {
             (GROUP, "Gateway") => sorted.gateways.push(object),
             (GROUP, "VirtualService") => sorted.virtual_services.push(object),
             (GROUP, "ServiceEntry") => sorted.entries.push(object),
+            (GROUP, "DestinationRule") => sorted.rules.push(object),
             ("", "Service") => sorted.services.push(object),
             _ => {}
         }
