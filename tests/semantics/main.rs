@@ -2,6 +2,7 @@
 //! a naive reading of the rules.
 
 mod case;
+mod cluster;
 mod property;
 mod run;
 mod subject;

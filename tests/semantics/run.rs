@@ -19,6 +19,7 @@ use sekisho::source::directory::Directory;
 use serde_json::{Map, Value, json};
 
 use crate::case::{Case, Request};
+use crate::cluster;
 use crate::subject::Subject;
 
 /// All differences between what a case expects and what the plugin gives.
@@ -230,7 +231,7 @@ fn describe_tls(termination: &Termination, translation: &Translation, answer: &m
     answer.insert("trust".to_owned(), json!(trust));
 }
 
-fn locator(locator: &Locator) -> String {
+pub(crate) fn locator(locator: &Locator) -> String {
     match locator {
         Locator::Object(key) => format!("{}/{}", key.namespace, key.name),
         Locator::Files(files) => files.iter().map(|(key, path)| format!("{key}={path}")).collect::<Vec<_>>().join(","),
@@ -286,6 +287,12 @@ fn describe_route(
             if let ([status], true) = (responds.as_slice(), clusters(forward, translation).is_empty()) {
                 say("status", json!(status));
             }
+            let cluster =
+                forward.targets.iter().filter(|target| target.weight > 0).find_map(|target| match &target.to {
+                    Destination::Cluster(cluster) => Some(&translation.clusters[*cluster]),
+                    Destination::Respond(_) => None,
+                });
+            say("cluster", json!(cluster.map(|cluster| cluster::describe(cluster, translation))));
             let path = rewritten(&head.path, forward.path.as_ref());
             let forwarded = RequestHead::path_and_query(&path, head.query.as_deref());
             say("path", json!(forwarded.as_ref().map(|path| path.as_str())));

@@ -1,20 +1,25 @@
-//! Where `destination.host` leads: to a Service, whose endpoints the host follows, or to a ServiceEntry's endpoints.
+//! Where `destination` leads: to a Service, whose endpoints the host follows, or to a ServiceEntry's endpoints; to all of
+//! them or a subset, and treated as DestinationRules say.
 //!
 //! A host that neither knows answers 503 and is never looked up in DNS.
 
+mod cluster;
 mod entry;
+mod report;
 mod service;
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use sekisho_sdk::model::{Cluster, Endpoint, Endpoints, UpstreamProtocol};
+use sekisho_sdk::model::Cluster;
 use sekisho_sdk::{Environment, Object, ObjectKey, Origin, Severity};
 
+use crate::destination_rule::{DestinationRules, Rule, Subset};
 use crate::findings::{Findings, Place};
 use crate::names::{Exports, full_host, port_number};
 use crate::objects::WorkloadEntry;
 use crate::objects::virtual_service::Destination;
+use crate::sources::Sources;
 
 /// Every host that a destination can name, and the clusters made of those that were.
 #[derive(Debug)]
@@ -23,19 +28,29 @@ pub(crate) struct Destinations {
     gateway_namespace: String,
     backings: Vec<Backing>,
     by_host: HashMap<String, Vec<usize>>,
+    rules: DestinationRules,
+    /// The rule of each host that was asked for.
+    rule_of: HashMap<usize, Option<Rc<Rule>>>,
     pub(crate) clusters: Vec<Cluster>,
-    by_port: HashMap<(usize, u16), u32>,
+    pub(crate) sources: Sources,
+    /// None where a rule asks for what cannot be done.
+    known: HashMap<(usize, u16, String), Option<u32>>,
+    /// Clusters that are said to speak TLS, and of whose host no rule says so.
+    plain: HashMap<u32, (usize, u16)>,
 }
 
 /// One host of one object.
 #[derive(Debug)]
 struct Backing {
     object: ObjectKey,
+    host: String,
     /// The first half of its clusters' names.
     name: String,
     exports: Exports,
     ports: Vec<Port>,
     members: Members,
+    /// What must be in its endpoints' certificates, when no rule says so.
+    names: Rc<[String]>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +69,8 @@ enum Speaks {
     Http1,
     Http2,
     Tls,
+    /// Something without requests.
+    Bytes,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +84,12 @@ enum Members {
     Unsupported(String),
 }
 
+/// What a host stands for, and the port where an alias has only one.
+struct Found {
+    backing: usize,
+    port: Option<u16>,
+}
+
 /// What a destination leads to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Backend {
@@ -74,6 +97,7 @@ pub(crate) enum Backend {
     /// A port of several was meant: the one that the server has, in Istio.
     ServerPort {
         backing: usize,
+        subset: String,
         said: Origin,
     },
     /// The gateway answers 503.
@@ -85,6 +109,7 @@ impl Destinations {
     pub(crate) fn read(
         services: &[Object],
         entries: &[Object],
+        rules: DestinationRules,
         environment: &Environment,
         domain: &str,
         findings: &mut Findings,
@@ -94,30 +119,56 @@ impl Destinations {
             gateway_namespace: environment.namespace.clone(),
             backings: Vec::with_capacity(services.len()),
             by_host: HashMap::with_capacity(services.len()),
+            rules,
+            rule_of: HashMap::new(),
             clusters: Vec::new(),
-            by_port: HashMap::new(),
+            sources: Sources::default(),
+            known: HashMap::new(),
+            plain: HashMap::new(),
         };
         for object in services {
-            if let Some(backing) = service::read(object, findings) {
-                let ObjectKey { namespace, name, .. } = &object.key;
-                all.add(format!("{name}.{namespace}.svc.{domain}"), backing);
+            if let Some(backing) = service::read(object, domain, findings) {
+                all.add(backing);
             }
         }
         let mut read: Vec<_> = entries.iter().filter_map(|object| entry::read(object, domain, findings)).collect();
         read.sort_by(|a, b| a.age.cmp(&b.age));
-        for (host, backing) in read.into_iter().flat_map(|entry| entry.backings) {
-            all.add(host, backing);
+        for backing in read.into_iter().flat_map(|entry| entry.backings) {
+            all.report_conflicts(&backing, findings);
+            all.add(backing);
         }
+        all.report_rules(findings);
         all
     }
 
-    fn add(&mut self, host: String, backing: Backing) {
-        self.by_host.entry(host).or_default().push(self.backings.len());
+    fn add(&mut self, backing: Backing) {
+        self.by_host.entry(backing.host.clone()).or_default().push(self.backings.len());
         self.backings.push(backing);
     }
 
-    /// What `destination`, written in a VirtualService of `namespace`, leads to.
+    /// What `destination`, written in a VirtualService of `namespace`, leads requests to.
     pub(crate) fn resolve(
+        &mut self,
+        destination: &Destination,
+        namespace: &str,
+        at: &Place<'_>,
+        findings: &mut Findings,
+    ) -> Backend {
+        let backend = self.resolve_stream(destination, namespace, at, findings);
+        if let Backend::Cluster(cluster) = backend
+            && let Some((backing, port)) = self.plain.get(&cluster)
+        {
+            let message =
+                format!("port {port} of {} speaks TLS, but is forwarded to in the clear", self.subject(*backing));
+            let host = &self.backings[*backing].host;
+            let remedy = format!("write a DestinationRule for `{host}` with `tls: {{ mode: SIMPLE }}`");
+            findings.warning(&at.field("port"), "plain-http-to-tls-port", message, &remedy);
+        }
+        backend
+    }
+
+    /// The same for connections, whose bytes are nobody's concern.
+    pub(crate) fn resolve_stream(
         &mut self,
         destination: &Destination,
         namespace: &str,
@@ -130,28 +181,27 @@ impl Destinations {
             findings.error(&at.field("port"), "invalid-value", message, "write a number from 1 to 65535");
             return Backend::Unknown;
         }
-        if !destination.subset.is_empty() {
-            let message = format!(
-                "the subset `{}` is not known, because DestinationRules are not read yet; its share answers 503",
-                destination.subset
-            );
-            findings.error(&at.field("subset"), "unknown-subset", message, "remove `subset`");
+        let Some(Found { backing, port: of_alias }) = self.find(&destination.host, namespace, at, findings) else {
+            return Backend::Unknown;
+        };
+        let subset = destination.subset.as_str();
+        if !subset.is_empty() && self.subset(backing, subset).is_none() {
+            self.report_unknown_subset(backing, subset, at, findings);
             return Backend::Unknown;
         }
-        let Some(backing) = self.find(&destination.host, namespace, at, findings) else { return Backend::Unknown };
-        match port.and_then(port_number) {
-            Some(port) => self.at_port(backing, port, at, findings),
+        match port.and_then(port_number).or(of_alias) {
+            Some(port) => self.at_port(backing, port, subset, at, findings),
             None => match self.backings[backing].ports[..] {
                 [ref only] => {
                     let port = only.number;
-                    self.at_port(backing, port, at, findings)
+                    self.at_port(backing, port, subset, at, findings)
                 }
                 [] => {
                     let message = format!("{} has no port; its share answers 503", self.subject(backing));
                     findings.error(&at.field("host"), "unknown-port", message, "add a port to it");
                     Backend::Unknown
                 }
-                _ => Backend::ServerPort { backing, said: at.origin() },
+                _ => Backend::ServerPort { backing, subset: subset.to_owned(), said: at.origin() },
             },
         }
     }
@@ -161,9 +211,9 @@ impl Destinations {
         match backend {
             Backend::Unknown => None,
             Backend::Cluster(cluster) => Some(*cluster),
-            Backend::ServerPort { backing, said } => {
+            Backend::ServerPort { backing, subset, said } => {
                 if self.backings[*backing].ports.iter().any(|known| known.number == port) {
-                    return Some(self.cluster(*backing, port));
+                    return self.cluster(*backing, port, subset, said, findings);
                 }
                 let numbers = self.port_list(*backing);
                 let message =
@@ -175,7 +225,19 @@ impl Destinations {
         }
     }
 
-    fn find(&self, host: &str, namespace: &str, at: &Place<'_>, findings: &mut Findings) -> Option<usize> {
+    /// The rule that counts for a host.
+    fn rule(&mut self, backing: usize) -> Option<Rc<Rule>> {
+        let Self { rules, rule_of, backings, .. } = self;
+        let Backing { host, object, .. } = &backings[backing];
+        let rule = rule_of.entry(backing).or_insert_with(|| rules.of(host, &object.namespace).cloned().map(Rc::new));
+        rule.clone()
+    }
+
+    fn subset(&mut self, backing: usize, name: &str) -> Option<Rc<Subset>> {
+        self.rule(backing)?.subset(name).cloned()
+    }
+
+    fn find(&self, host: &str, namespace: &str, at: &Place<'_>, findings: &mut Findings) -> Option<Found> {
         let at = at.field("host");
         if host.is_empty() {
             findings.error(
@@ -187,6 +249,7 @@ impl Destinations {
             return None;
         }
         let mut wanted = full_host(host, namespace, &self.domain);
+        let mut port = None;
         // An ExternalName may stand for another host, once.
         for _ in 0..2 {
             let Some(backing) = self.visible(&wanted, namespace, &at, findings)? else {
@@ -195,7 +258,12 @@ impl Destinations {
                 return None;
             };
             match &self.backings[backing].members {
-                Members::Alias(other) => wanted = full_host(other, namespace, &self.domain),
+                Members::Alias(other) => {
+                    if let [only] = &self.backings[backing].ports[..] {
+                        port = Some(only.number);
+                    }
+                    wanted = full_host(other, namespace, &self.domain);
+                }
                 Members::Unsupported(reason) => {
                     let message = format!("{}: {reason}; its share answers 503", self.subject(backing));
                     findings.error(
@@ -206,7 +274,7 @@ impl Destinations {
                     );
                     return None;
                 }
-                _ => return Some(backing),
+                _ => return Some(Found { backing, port }),
             }
         }
         let message = format!("`{host}` stands for another external name; its share answers 503");
@@ -244,30 +312,53 @@ impl Destinations {
         }
     }
 
-    fn at_port(&mut self, backing: usize, port: u16, at: &Place<'_>, findings: &mut Findings) -> Backend {
-        let Some(known) = self.backings[backing].ports.iter().find(|known| known.number == port) else {
+    fn at_port(&mut self, backing: usize, port: u16, subset: &str, at: &Place<'_>, findings: &mut Findings) -> Backend {
+        if !self.backings[backing].ports.iter().any(|known| known.number == port) {
             let numbers = self.port_list(backing);
             let message = format!("{} has no port {port}; its share answers 503", self.subject(backing));
             findings.error(&at.field("port"), "unknown-port", message, &format!("it has {numbers}"));
             return Backend::Unknown;
-        };
-        if known.speaks == Speaks::Tls {
-            let message =
-                format!("port {port} of {} speaks TLS, but is forwarded to in the clear", self.subject(backing));
-            let remedy = "name a port that speaks plain HTTP; TLS to backends is not served yet";
-            findings.warning(&at.field("port"), "plain-http-to-tls-port", message, remedy);
         }
-        Backend::Cluster(self.cluster(backing, port))
+        self.cluster(backing, port, subset, &at.origin(), findings).map_or(Backend::Unknown, Backend::Cluster)
     }
 
-    /// The cluster of a known port.
-    fn cluster(&mut self, backing: usize, port: u16) -> u32 {
-        let next = u32::try_from(self.clusters.len()).unwrap_or(u32::MAX);
-        let Self { clusters, by_port, backings, .. } = self;
-        *by_port.entry((backing, port)).or_insert_with(|| {
-            clusters.push(backings[backing].cluster(port));
+    /// The cluster of a known port; none where a rule asks for what cannot be done.
+    fn cluster(
+        &mut self,
+        backing: usize,
+        port: u16,
+        subset: &str,
+        said: &Origin,
+        findings: &mut Findings,
+    ) -> Option<u32> {
+        let key = (backing, port, subset.to_owned());
+        if let Some(known) = self.known.get(&key).copied() {
+            if known.is_none() {
+                self.report_refused(backing, port, subset, said, findings);
+            }
+            return known;
+        }
+        let rule = self.rule(backing);
+        let subset_of = rule.as_ref().and_then(|rule| rule.subset(subset));
+        let settings = rule.as_ref().map(|rule| rule.settings(subset_of.map(Rc::as_ref), port)).unwrap_or_default();
+        let labels = subset_of.map_or(&[][..], |subset| &subset.labels);
+        let wanted = cluster::Wanted { port, subset, labels };
+        let unsaid = settings.transport.is_none();
+        let made = self.backings[backing].cluster(&wanted, settings, &mut self.sources, findings);
+        let index = made.map(|cluster| {
+            let next = u32::try_from(self.clusters.len()).unwrap_or(u32::MAX);
+            let ports = &self.backings[backing].ports;
+            if unsaid && ports.iter().any(|known| known.number == port && known.speaks == Speaks::Tls) {
+                self.plain.insert(next, (backing, port));
+            }
+            self.clusters.push(cluster);
             next
-        })
+        });
+        self.known.insert(key, index);
+        if index.is_none() {
+            self.report_refused(backing, port, subset, said, findings);
+        }
+        index
     }
 
     fn subject(&self, backing: usize) -> String {
@@ -281,50 +372,14 @@ impl Destinations {
     }
 }
 
-impl Backing {
-    fn cluster(&self, number: u16) -> Cluster {
-        let port = self.ports.iter().find(|port| port.number == number);
-        let endpoints = match &self.members {
-            Members::Fixed(members) => Endpoints::Fixed(endpoints(members, port, number)),
-            Members::Dns(members) => Endpoints::Dns(endpoints(members, port, number)),
-            _ => Endpoints::Service(sekisho_sdk::model::ServicePort {
-                namespace: self.object.namespace.clone(),
-                name: self.object.name.clone(),
-                port: number,
-                labels: Vec::new(),
-            }),
-        };
-        let field = port.map_or_else(String::new, |port| port.field.clone());
-        let mut cluster = Cluster::new(format!("{}:{number}", self.name), self.object.at(field), endpoints);
-        if port.is_some_and(|port| port.speaks == Speaks::Http2) {
-            cluster.protocol = UpstreamProtocol::Http2;
-        }
-        cluster
-    }
-}
-
-fn endpoints(members: &[WorkloadEntry], port: Option<&Port>, number: u16) -> Vec<Endpoint> {
-    members
-        .iter()
-        .map(|member| {
-            let named = port.and_then(|port| member.ports.get(&port.name)).and_then(|number| port_number(*number));
-            Endpoint {
-                address: member.address.clone(),
-                port: named.or_else(|| port.map(|port| port.target)).unwrap_or(number),
-                weight: u32::try_from(member.weight).ok().filter(|weight| *weight > 0).unwrap_or(1),
-                labels: member.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            }
-        })
-        .collect()
-}
-
 impl Speaks {
     /// Of Istio's word for a protocol, whichever field it stands in.
     fn named(protocol: &str) -> Option<Self> {
         Some(match protocol.to_ascii_lowercase().as_str() {
             "http2" | "h2c" | "kubernetes.io/h2c" | "grpc" | "grpc-web" => Self::Http2,
             "https" | "tls" => Self::Tls,
-            "http" | "tcp" | "kubernetes.io/ws" | "mongo" | "redis" | "mysql" | "http_proxy" => Self::Http1,
+            "http" | "kubernetes.io/ws" | "http_proxy" => Self::Http1,
+            "tcp" | "mongo" | "redis" | "mysql" => Self::Bytes,
             _ => return None,
         })
     }

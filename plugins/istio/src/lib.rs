@@ -1,13 +1,15 @@
-//! Istio's ingress gateway as a dialect: `networking.istio.io` Gateway, VirtualService and ServiceEntry.
+//! Istio's ingress gateway as a dialect: `networking.istio.io` Gateway, VirtualService, DestinationRule and
+//! ServiceEntry.
 //!
 //! From left to right, each part reading only what stands before it:
-//! `objects` (as written) → `gateway` with `tls` and `hosts`, `destinations`, `virtual_service` with `matching` and
-//! `action` (checked) → `listeners` and `routes` (merged) → `translate` (the whole). `meeting` adds findings, `status`
-//! renders what became of it all.
+//! `objects` (as written) → `gateway` with `tls` and `hosts`, `destination_rule`, `destinations`, `virtual_service` with
+//! `matching` and `action` (checked) → `listeners` and `routes` (merged) → `translate` (the whole). `sources` are
+//! gathered on the way, `meeting` adds findings, `status` renders what became of it all.
 //!
 //! The semantics are those of Istio's own translation together with Envoy's matching, not of the API's comments alone.
 
 mod action;
+mod destination_rule;
 mod destinations;
 mod duration;
 mod findings;
@@ -22,6 +24,7 @@ mod objects;
 mod policies;
 mod retries;
 mod routes;
+mod sources;
 mod status;
 mod tls;
 mod translate;

@@ -6,11 +6,12 @@
 use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::host_name::HostName;
-use sekisho_sdk::model::{Address, Binding, ClientVerification, Listener, Misdirected, Protocol, Source, Termination};
+use sekisho_sdk::model::{Address, Binding, ClientVerification, Listener, Misdirected, Protocol, Termination};
 use sekisho_sdk::{Origin, Severity};
 
 use crate::findings::Findings;
 use crate::gateway::{Bind, Gateway, Kind, Server};
+use crate::sources::Sources;
 use crate::tls;
 
 /// A server by its position among the Gateways.
@@ -25,11 +26,9 @@ pub(crate) struct ServerId {
 pub(crate) struct Listeners {
     pub(crate) bindings: Vec<Binding>,
     pub(crate) listeners: Vec<Listener>,
-    pub(crate) sources: Vec<Source>,
     /// The servers of each listener, in order of precedence.
     pub(crate) servers: Vec<Vec<ServerId>>,
     by_bind: HashMap<Bind, u32>,
-    by_source: HashMap<String, u32>,
     sockets: HashMap<(Bind, u16), Socket>,
 }
 
@@ -44,18 +43,18 @@ enum Socket {
 }
 
 /// Places every server, or says why not.
-pub(crate) fn place(gateways: &[Gateway], findings: &mut Findings) -> Listeners {
+pub(crate) fn place(gateways: &[Gateway], sources: &mut Sources, findings: &mut Findings) -> Listeners {
     let mut listeners = Listeners::default();
     for (gateway, of) in gateways.iter().enumerate() {
         for (server, said) in of.servers.iter().enumerate() {
-            listeners.add(ServerId { gateway, server }, said, findings);
+            listeners.add(ServerId { gateway, server }, said, sources, findings);
         }
     }
     listeners
 }
 
 impl Listeners {
-    fn add(&mut self, id: ServerId, server: &Server, findings: &mut Findings) {
+    fn add(&mut self, id: ServerId, server: &Server, sources: &mut Sources, findings: &mut Findings) {
         let at = (server.bind.clone(), server.port);
         let protocol = match (&server.kind, self.sockets.get_mut(&at)) {
             (Kind::Http { .. }, Some(Socket::Http(listener, known))) => {
@@ -76,7 +75,7 @@ impl Listeners {
             (Kind::Https(_) | Kind::Tls(_) | Kind::Passthrough, None) => {
                 let taken = server.hosts.names().iter().map(|host| (host.clone(), server.name.clone()));
                 self.sockets.insert(at, Socket::Tls(taken.collect()));
-                self.protocol(&server.kind)
+                protocol(&server.kind, sources)
             }
             (Kind::Https(_) | Kind::Tls(_) | Kind::Passthrough, Some(Socket::Tls(taken))) => {
                 let names = server.hosts.names();
@@ -88,7 +87,7 @@ impl Listeners {
                     return lose(server, message, "remove the host from one of the two servers", findings);
                 }
                 taken.extend(names.iter().map(|host| (host.clone(), server.name.clone())));
-                self.protocol(&server.kind)
+                protocol(&server.kind, sources)
             }
             (_, Some(socket)) => {
                 let what = match socket {
@@ -119,48 +118,34 @@ impl Listeners {
             next
         })
     }
+}
 
-    fn protocol(&mut self, kind: &Kind) -> Protocol {
-        match kind {
-            Kind::Http { .. } => Protocol::Http,
-            Kind::Https(said) => Protocol::Https(self.termination(said)),
-            Kind::Tls(said) => Protocol::Tls(self.termination(said)),
-            Kind::Passthrough => Protocol::Passthrough,
-            Kind::Tcp => Protocol::Tcp,
-        }
+fn protocol(kind: &Kind, sources: &mut Sources) -> Protocol {
+    match kind {
+        Kind::Http { .. } => Protocol::Http,
+        Kind::Https(said) => Protocol::Https(termination(said, sources)),
+        Kind::Tls(said) => Protocol::Tls(termination(said, sources)),
+        Kind::Passthrough => Protocol::Passthrough,
+        Kind::Tcp => Protocol::Tcp,
     }
+}
 
-    fn termination(&mut self, said: &tls::Termination) -> Termination {
-        let client = said.client.as_ref().map(|client| ClientVerification {
-            trust: self.indices(&client.trust),
-            no_certificate: client.no_certificate,
-            untrusted: client.untrusted,
-            names: client.names.clone(),
-            pins: client.pins.clone(),
-            max_depth: None,
-        });
-        Termination {
-            credentials: self.indices(&said.credentials),
-            client,
-            min_version: said.min_version,
-            max_version: said.max_version,
-            cipher_suites: said.cipher_suites.clone(),
-            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
-        }
-    }
-
-    /// Servers that name the same secret share its source.
-    fn indices(&mut self, sources: &[Source]) -> Vec<u32> {
-        let mut indices = Vec::with_capacity(sources.len());
-        for source in sources {
-            let next = index(self.sources.len());
-            let key = format!("{:?} {:?}", source.role, source.candidates);
-            indices.push(*self.by_source.entry(key).or_insert_with(|| {
-                self.sources.push(source.clone());
-                next
-            }));
-        }
-        indices
+fn termination(said: &tls::Termination, sources: &mut Sources) -> Termination {
+    let client = said.client.as_ref().map(|client| ClientVerification {
+        trust: sources.indices(&client.trust),
+        no_certificate: client.no_certificate,
+        untrusted: client.untrusted,
+        names: client.names.clone(),
+        pins: client.pins.clone(),
+        max_depth: None,
+    });
+    Termination {
+        credentials: sources.indices(&said.credentials),
+        client,
+        min_version: said.min_version,
+        max_version: said.max_version,
+        cipher_suites: said.cipher_suites.clone(),
+        alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
     }
 }
 

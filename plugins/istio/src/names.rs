@@ -1,6 +1,9 @@
 //! How Istio completes names: short hosts, gateway references, exports. What a name may consist of.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
+
+use crate::findings::{Findings, Place};
 
 /// `x` becomes `x.<namespace>.svc.<domain>`; what has a dot, `*` and addresses stay. Lower case.
 pub(crate) fn full_host(host: &str, namespace: &str, domain: &str) -> String {
@@ -73,6 +76,32 @@ impl Exports {
             Self::Own => viewer == namespace,
             Self::Listed(listed) => listed.iter().any(|name| name == viewer),
         }
+    }
+}
+
+/// Says what is wrong with an `exportTo` that stands in an object of `namespace`.
+pub(crate) fn check_exports(list: &[String], namespace: &str, at: &Place<'_>, findings: &mut Findings) {
+    let mut known = HashSet::new();
+    for (index, text) in list.iter().enumerate() {
+        let at = at.item("exportTo", index);
+        let name = if text == "." { namespace } else { text };
+        if !matches!(name, "*" | "~") && !is_dns_label(name) {
+            let message = format!("`{text}` is not a namespace");
+            findings.error(&at, "invalid-value", message, "write `*`, `.` or a namespace");
+        } else if !known.insert(name) {
+            let message = format!("the namespace `{name}` stands twice");
+            findings.error(&at, "invalid-value", message, "remove one");
+        }
+    }
+    let alone = ["*", "~"].iter().find(|word| known.contains(**word));
+    if let Some(word) = alone.filter(|_| known.len() > 1) {
+        let message = format!("`{word}` stands alone, or not at all");
+        findings.error(
+            &at.field("exportTo"),
+            "conflicting-fields",
+            message,
+            "keep it and remove the others, or remove it",
+        );
     }
 }
 

@@ -1,8 +1,9 @@
-//! The objects as their authors write them: Gateway, ServiceEntry and Service here, VirtualService below.
+//! The objects as their authors write them: Gateway, ServiceEntry and Service here, the others below.
 //!
 //! Every field of the API is known, those that are refused too, so that only misspelt ones are reported as unknown.
 //! Enumerations stay text and numbers stay wide: what is wrong with one costs the place it stands in, not the object.
 
+pub(crate) mod destination_rule;
 pub(crate) mod virtual_service;
 
 use std::collections::BTreeMap;

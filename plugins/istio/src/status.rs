@@ -6,12 +6,13 @@ mod analysis;
 
 use std::collections::HashMap;
 
-use sekisho_sdk::model::{Action, Cluster, Destination, Listener, Locator, Protocol, Route, Source};
+use sekisho_sdk::model::{Action, Destination, Listener, Locator, Protocol, Route, Source};
 use sekisho_sdk::objects::Metadata;
 use sekisho_sdk::{Finding, ListenerState, Object, ObjectKey, Outcome, Severity, SourceState, Status};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::destinations::Destinations;
 use crate::gateway::Gateway;
 use crate::listeners::Listeners;
 use crate::routes::Routes;
@@ -57,7 +58,7 @@ impl Reports {
         services: &[VirtualService],
         listeners: &Listeners,
         routes: &Routes,
-        clusters: &[Cluster],
+        destinations: &Destinations,
         objects: &[&[Object]],
         findings: &[Finding],
     ) -> Self {
@@ -80,7 +81,8 @@ impl Reports {
             for index in indices {
                 let route = &routes.routes[*index as usize];
                 subject.routes.push((*index, route.name.clone()));
-                let used = used_clusters(route).map(|index| (index, clusters[index as usize].name.clone()));
+                let used =
+                    used_clusters(route).map(|index| (index, destinations.clusters[index as usize].name.clone()));
                 subject.clusters.extend(used);
             }
             subject.clusters.sort();
@@ -96,7 +98,7 @@ impl Reports {
         Self {
             subjects,
             listeners: listeners.listeners.iter().map(ListenerFacts::new).collect(),
-            sources: listeners.sources.iter().map(source_name).collect(),
+            sources: destinations.sources.list().iter().map(source_name).collect(),
         }
     }
 

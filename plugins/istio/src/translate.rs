@@ -5,6 +5,7 @@ use sekisho_sdk::table::{Table, encode};
 use sekisho_sdk::{Description, Environment, Finding, Kind, Object, ObjectKey, Outcome, RoutePlugin, Severity, Status};
 use serde::Deserialize;
 
+use crate::destination_rule::DestinationRules;
 use crate::destinations::Destinations;
 use crate::findings::Findings;
 use crate::status::Reports;
@@ -13,7 +14,7 @@ use crate::{gateway, listeners, meeting, routes, virtual_service};
 
 const GROUP: &str = "networking.istio.io";
 
-/// Istio's ingress gateway: Gateway, VirtualService and ServiceEntry.
+/// Istio's ingress gateway: Gateway, VirtualService, DestinationRule and ServiceEntry.
 #[derive(Debug)]
 pub struct Istio(Reports);
 
@@ -22,11 +23,12 @@ pub struct Istio(Reports);
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Config {
     cluster_domain: String,
+    root_namespace: String,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cluster_domain: "cluster.local".to_owned() }
+        Self { cluster_domain: "cluster.local".to_owned(), root_namespace: "istio-system".to_owned() }
     }
 }
 
@@ -38,6 +40,11 @@ const CONFIG_SCHEMA: &str = r#"{
       "type": "string",
       "default": "cluster.local",
       "description": "What short names of Services end in, after `.svc.`."
+    },
+    "rootNamespace": {
+      "type": "string",
+      "default": "istio-system",
+      "description": "Whose DestinationRules count for hosts that have none in their own namespace."
     }
   }
 }"#;
@@ -48,6 +55,7 @@ struct Sorted {
     gateways: Vec<Object>,
     virtual_services: Vec<Object>,
     entries: Vec<Object>,
+    rules: Vec<Object>,
     services: Vec<Object>,
 }
 
@@ -63,7 +71,13 @@ impl RoutePlugin for Istio {
         let istio = |name| kind(GROUP, name, &["v1", "v1beta1", "v1alpha3"]);
         Description {
             dialect: "istio".to_owned(),
-            reads: vec![istio("Gateway"), istio("VirtualService"), istio("ServiceEntry"), kind("", "Service", &["v1"])],
+            reads: vec![
+                istio("Gateway"),
+                istio("VirtualService"),
+                istio("DestinationRule"),
+                istio("ServiceEntry"),
+                kind("", "Service", &["v1"]),
+            ],
             config_schema: Some(CONFIG_SCHEMA.to_owned()),
         }
     }
@@ -74,8 +88,9 @@ impl RoutePlugin for Istio {
         let mut findings = Findings::default();
         let gateways = gateway::read_all(&objects.gateways, &environment, &mut findings);
         let domain = &config.cluster_domain;
+        let rules = DestinationRules::read(&objects.rules, &environment, domain, &config.root_namespace, &mut findings);
         let mut destinations =
-            Destinations::read(&objects.services, &objects.entries, &environment, domain, &mut findings);
+            Destinations::read(&objects.services, &objects.entries, rules, &environment, domain, &mut findings);
         let scope = Scope {
             environment: &environment,
             domain,
@@ -84,17 +99,16 @@ impl RoutePlugin for Istio {
         };
         let services = virtual_service::read_all(&objects.virtual_services, &scope, &mut destinations, &mut findings);
         meeting::report(&gateways, &services, &mut findings);
-        let mut listeners = listeners::place(&gateways, &mut findings);
+        let mut listeners = listeners::place(&gateways, &mut destinations.sources, &mut findings);
         let routes = routes::build(&gateways, &mut listeners, &services, &mut destinations, &mut findings);
         let findings = findings.into_list();
         let given = [&objects.gateways[..], &objects.virtual_services];
-        let clusters = destinations.clusters;
-        let reports = Reports::new(&gateways, &services, &listeners, &routes, &clusters, &given, &findings);
+        let reports = Reports::new(&gateways, &services, &listeners, &routes, &destinations, &given, &findings);
         let translation = Translation {
             bindings: listeners.bindings,
             listeners: listeners.listeners,
-            sources: listeners.sources,
-            clusters,
+            sources: destinations.sources.into_list(),
+            clusters: destinations.clusters,
             routes: routes.routes,
             streams: Vec::new(),
             findings,
@@ -118,7 +132,7 @@ fn config(json: &str) -> Result<Config, Vec<Finding>> {
             code: "invalid-config".to_owned(),
             origin: object.at("config"),
             message: error.to_string(),
-            remedy: "the plugin knows `clusterDomain` alone".to_owned(),
+            remedy: "the plugin knows `clusterDomain` and `rootNamespace`".to_owned(),
         }]
     })
 }
@@ -130,6 +144,7 @@ fn sort(objects: Vec<Object>) -> Sorted {
             (GROUP, "Gateway") => sorted.gateways.push(object),
             (GROUP, "VirtualService") => sorted.virtual_services.push(object),
             (GROUP, "ServiceEntry") => sorted.entries.push(object),
+            (GROUP, "DestinationRule") => sorted.rules.push(object),
             ("", "Service") => sorted.services.push(object),
             _ => {}
         }

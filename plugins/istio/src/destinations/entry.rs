@@ -4,60 +4,109 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::objects::read as read_object;
 use sekisho_sdk::{Object, ObjectKey};
 
 use super::{Backing, Members, Port, Speaks};
 use crate::findings::{Findings, Place};
-use crate::names::{Exports, full_host, port_number};
+use crate::names::{Exports, check_exports, full_host, is_dns_label, port_number};
 use crate::objects::{EntryPort, ServiceEntry, ServiceEntrySpec, WorkloadEntry};
 
 /// A ServiceEntry, once per host.
 pub(super) struct Entry {
     /// Older ones first.
     pub(super) age: (Option<String>, String, String),
-    pub(super) backings: Vec<(String, Backing)>,
+    pub(super) backings: Vec<Backing>,
 }
 
 pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Option<Entry> {
     let ServiceEntry { metadata, spec } = read_object(object, findings.list())?;
     let key = &object.key;
     let at = Place::root(key, "spec");
-    if spec.hosts.is_empty() {
-        findings.error(&at.field("hosts"), "missing-field", "the ServiceEntry has no host", "name one");
-    }
-    if spec.ports.is_empty() {
-        findings.error(&at.field("ports"), "missing-field", "the ServiceEntry has no port", "add one");
-    }
     remark(&spec, &at, findings);
-    let ports = spec.ports.iter().enumerate();
-    let mut numbers = HashSet::new();
-    let ports = ports.filter_map(|(index, said)| {
-        let port = port(index, said, &at, findings)?;
-        if numbers.insert(port.number) {
-            return Some(port);
-        }
-        let message = format!("port {} stands twice; this one is left out", port.number);
-        findings.error(&at.item("ports", index), "invalid-value", message, "remove one");
-        None
-    });
-    let ports: Vec<_> = ports.collect();
+    check_addresses(&spec, &at, findings);
+    check_exports(&spec.export_to, &key.namespace, &at, findings);
+    let ports = ports(&spec, &at, findings);
     let members = members(&spec, &at, findings);
     let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
-    let backings = spec.hosts.iter().map(|host| {
-        let host = full_host(host, &key.namespace, domain);
-        let backing = Backing {
-            object: key.clone(),
-            name: host.clone(),
-            exports: exports.clone(),
-            ports: ports.clone(),
-            members: by_host(&members, &host),
-        };
-        (host, backing)
+    let names: Rc<[String]> = spec.subject_alt_names.clone().into();
+    let backings = hosts(&spec, key, domain, &at, findings).into_iter().map(|host| Backing {
+        object: key.clone(),
+        name: host.clone(),
+        exports: exports.clone(),
+        ports: ports.clone(),
+        members: by_host(&members, &host),
+        names: Rc::clone(&names),
+        host,
     });
     let backings = backings.collect();
     let ObjectKey { namespace, name, .. } = key.clone();
     Some(Entry { age: (metadata.creation_timestamp, name, namespace), backings })
+}
+
+/// Each once, whole.
+fn hosts(
+    spec: &ServiceEntrySpec,
+    key: &ObjectKey,
+    domain: &str,
+    at: &Place<'_>,
+    findings: &mut Findings,
+) -> Vec<String> {
+    if spec.hosts.is_empty() {
+        findings.error(&at.field("hosts"), "missing-field", "the ServiceEntry has no host", "name one");
+    }
+    let mut hosts: Vec<String> = Vec::with_capacity(spec.hosts.len());
+    for (index, said) in spec.hosts.iter().enumerate() {
+        let at = at.item("hosts", index);
+        let host = full_host(said, &key.namespace, domain);
+        let legal = host != "*"
+            && HostName::parse(
+                host.strip_prefix('*').map_or(host.as_str(), |rest| rest.trim_start_matches(['.', '-'])),
+            )
+            .is_ok();
+        if !legal {
+            let message = format!("`{said}` is not a host of a ServiceEntry; it is left out");
+            findings.error(&at, "invalid-host", message, "write a DNS name, or `*.` and a suffix");
+        } else if hosts.contains(&host) {
+            findings.error(&at, "duplicate-host", format!("`{host}` stands twice"), "remove one");
+        } else {
+            hosts.push(host);
+        }
+    }
+    hosts
+}
+
+fn ports(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) -> Vec<Port> {
+    if spec.ports.is_empty() {
+        findings.error(&at.field("ports"), "missing-field", "the ServiceEntry has no port", "add one");
+    }
+    let mut names = HashSet::new();
+    let mut ports: Vec<Port> = Vec::with_capacity(spec.ports.len());
+    for (index, said) in spec.ports.iter().enumerate() {
+        let Some(port) = port(index, said, at, findings) else { continue };
+        let at = at.item("ports", index);
+        if !said.name.is_empty() && !names.insert(said.name.as_str()) {
+            let message = format!("two ports are called `{}`", said.name);
+            findings.error(&at.field("name"), "duplicate-port-name", message, "rename one");
+        }
+        if ports.iter().any(|known| known.number == port.number) {
+            let message = format!("port {} stands twice; this one is left out", port.number);
+            findings.error(&at, "invalid-value", message, "remove one");
+            continue;
+        }
+        if spec.hosts.len() > 1 && port.speaks == Speaks::Bytes && spec.resolution != "NONE" {
+            let message = "where the protocol is plain TCP, hosts cannot be told apart in Istio";
+            findings.warning(
+                &at.field("protocol"),
+                "conflicting-fields",
+                message,
+                "write a ServiceEntry for each host",
+            );
+        }
+        ports.push(port);
+    }
+    ports
 }
 
 fn port(index: usize, said: &EntryPort, at: &Place<'_>, findings: &mut Findings) -> Option<Port> {
@@ -71,6 +120,9 @@ fn port(index: usize, said: &EntryPort, at: &Place<'_>, findings: &mut Findings)
     };
     if said.name.is_empty() {
         findings.error(&at.field("name"), "missing-field", "the port has no name", "name it");
+    } else if !is_dns_label(&said.name) {
+        let message = format!("`{}` is not a port's name", said.name);
+        findings.error(&at.field("name"), "invalid-value", message, "write lower-case letters, digits and dashes");
     }
     let speaks = if said.protocol.is_empty() { Some(Speaks::Http1) } else { Speaks::named(&said.protocol) };
     if speaks.is_none() {
@@ -82,7 +134,18 @@ fn port(index: usize, said: &EntryPort, at: &Place<'_>, findings: &mut Findings)
 }
 
 fn members(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) -> Members {
-    if spec.workload_selector.is_some() {
+    if let Some(selector) = &spec.workload_selector {
+        let at = at.field("workloadSelector");
+        if !spec.endpoints.is_empty() {
+            let message = "`workloadSelector` and `endpoints` exclude each other";
+            findings.error(&at, "conflicting-fields", message, "keep `endpoints`");
+        }
+        for (name, value) in &selector.labels {
+            if name.is_empty() || name.contains('*') || value.contains('*') {
+                let message = format!("`{name}: {value}` is not a label");
+                findings.error(&at.field("labels"), "invalid-value", message, "write names and values as they are");
+            }
+        }
         return Members::Unsupported("workloads cannot be selected by labels here".to_owned());
     }
     match spec.resolution.as_str() {
@@ -100,6 +163,11 @@ fn members(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) -> 
                 return Members::Dns(Rc::new(first.collect()));
             }
             Members::Dns(Rc::new(checked(spec, at, is_name, "a DNS name or an IP address", findings)))
+        }
+        "" | "NONE" if !spec.endpoints.is_empty() => {
+            let message = "resolution NONE has no endpoints";
+            findings.error(&at.field("endpoints"), "conflicting-fields", message, "write resolution STATIC or DNS");
+            Members::Unsupported("resolution NONE has no endpoints".to_owned())
         }
         "" | "NONE" => Members::Unsupported(
             "resolution NONE forwards to wherever the client was going, and a gateway's client goes to the gateway"
@@ -137,21 +205,66 @@ fn checked(
 ) -> Vec<WorkloadEntry> {
     let endpoints = spec.endpoints.iter().enumerate().filter(|(index, endpoint)| {
         let at = at.item("endpoints", *index);
-        for (name, number) in &endpoint.ports {
-            if port_number(*number).is_none() {
-                let message = format!("{number} is not a port; the port's own number is taken");
-                let ports = at.field("ports");
-                findings.error(&ports.field(name), "invalid-value", message, "write a number from 1 to 65535");
-            }
+        check_endpoint(endpoint, spec, &at, findings);
+        let address = at.field("address");
+        if endpoint.address.starts_with("unix://") {
+            let message = "sockets in the file system are not forwarded to; the endpoint is left out";
+            findings.error(&address, "unsupported", message, &format!("write {kind}"));
+            return false;
         }
         let good = legal(&endpoint.address);
         if !good {
             let message = format!("`{}` is not {kind}; the endpoint is left out", endpoint.address);
-            findings.error(&at.field("address"), "invalid-value", message, &format!("write {kind}"));
+            let code = if endpoint.address.is_empty() { "missing-field" } else { "invalid-value" };
+            findings.error(&address, code, message, &format!("write {kind}"));
         }
         good
     });
     endpoints.map(|(_, endpoint)| endpoint.clone()).collect()
+}
+
+fn check_endpoint(endpoint: &WorkloadEntry, spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) {
+    let ports = at.field("ports");
+    for (name, number) in &endpoint.ports {
+        let at = ports.field(name);
+        if port_number(*number).is_none() {
+            let message = format!("{number} is not a port; the port's own number is taken");
+            findings.error(&at, "invalid-value", message, "write a number from 1 to 65535");
+        }
+        if !spec.ports.iter().any(|port| port.name == *name) {
+            let message = format!("no port of the ServiceEntry is called `{name}`");
+            findings.error(&at, "unknown-port", message, "write the name of one of `spec.ports`");
+        }
+    }
+    if u32::try_from(endpoint.weight).is_err() {
+        let message = format!("{} is not a weight; 1 is taken", endpoint.weight);
+        findings.error(&at.field("weight"), "invalid-value", message, "write 0 or more");
+    }
+}
+
+/// `addresses` are for sidecars, but may be mistaken all the same.
+fn check_addresses(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) {
+    let by_name = matches!(spec.resolution.as_str(), "DNS" | "DNS_ROUND_ROBIN" | "DYNAMIC_DNS");
+    for (index, text) in spec.addresses.iter().enumerate() {
+        let at = at.item("addresses", index);
+        let (address, width) = text.split_once('/').map_or((text.as_str(), None), |(a, width)| (a, Some(width)));
+        let most = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
+        let address = address.parse::<IpAddr>().ok();
+        let legal = address
+            .is_some_and(|ip| width.is_none_or(|width| width.parse::<u8>().is_ok_and(|width| width <= most(ip))));
+        if !legal {
+            let message = format!("`{text}` is not an IP address or network");
+            findings.error(
+                &at,
+                "invalid-value",
+                message,
+                "write an address, or remove it: a gateway has no use for it",
+            );
+        } else if width.is_some() && by_name {
+            let message = "a network goes with resolution NONE or STATIC alone";
+            findings.error(&at, "conflicting-fields", message, "remove it: a gateway has no use for it");
+        }
+    }
 }
 
 fn is_address(text: &str) -> bool {
@@ -163,15 +276,11 @@ fn is_name(text: &str) -> bool {
     is_address(text) || (!text.is_empty() && text.bytes().all(legal))
 }
 
-/// Fields that mean something to sidecars only, or not yet.
+/// Fields that mean something to sidecars only.
 fn remark(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) {
     if !matches!(spec.location.as_str(), "" | "MESH_EXTERNAL" | "MESH_INTERNAL") {
         let message = format!("`{}` is not a location", spec.location);
         findings.error(&at.field("location"), "invalid-value", message, "write MESH_EXTERNAL or MESH_INTERNAL");
-    }
-    if !spec.subject_alt_names.is_empty() {
-        let message = "names in backends' certificates are not checked, because TLS to backends is not served yet";
-        findings.warning(&at.field("subjectAltNames"), "unsupported", message, "remove the field");
     }
     let idle = |endpoint: &WorkloadEntry| {
         [&endpoint.network, &endpoint.locality, &endpoint.service_account].iter().any(|field| !field.is_empty())

@@ -1,5 +1,7 @@
 //! Kubernetes Services as destinations.
 
+use std::rc::Rc;
+
 use sekisho_sdk::Object;
 use sekisho_sdk::objects::read_part;
 
@@ -11,7 +13,7 @@ use crate::objects::{Service, ServicePort};
 /// Istio's `exportTo` for Services, separated by commas.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
-pub(super) fn read(object: &Object, findings: &mut Findings) -> Option<Backing> {
+pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Option<Backing> {
     // Services have fields that no gateway reads; only what makes one unreadable concerns us.
     let Service { metadata, spec } = read_part(object, findings.list())?;
     let key = &object.key;
@@ -19,10 +21,12 @@ pub(super) fn read(object: &Object, findings: &mut Findings) -> Option<Backing> 
     let members = if spec.r#type == "ExternalName" { Members::Alias(spec.external_name) } else { Members::Service };
     let ports = spec.ports.iter().enumerate().filter(|(_, port)| port.protocol != "UDP");
     Some(Backing {
+        host: format!("{}.{}.svc.{domain}", key.name, key.namespace),
         name: format!("{}/{}", key.namespace, key.name),
         exports: Exports::read(exports, &key.namespace),
         ports: ports.map(port).collect(),
         members,
+        names: Rc::new([]),
         object: key.clone(),
     })
 }

@@ -24,10 +24,14 @@ fn known(finding: &Finding) -> (&str, &str) {
         ("unreachable-rule", _) => ("IST0130", "VirtualServiceUnreachableRule"),
         ("host-not-in-gateway", _) => ("IST0132", "VirtualServiceHostNotFoundInGateway"),
         ("conflict", _) => ("IST0145", "ConflictingGateways"),
+        ("empty-subset", _) => ("IST0173", "DestinationRuleSubsetNotSelectPods"),
+        ("unknown-host", _) => ("IST0174", "UnknownDestinationRuleHost"),
+        ("deprecated-field", _) => ("IST0002", "Deprecated"),
         (
             "conflicting-fields"
             | "duplicate-host"
             | "duplicate-port-name"
+            | "duplicate-subset"
             | "invalid-credential-name"
             | "invalid-header-name"
             | "invalid-host"

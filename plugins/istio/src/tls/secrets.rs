@@ -85,7 +85,12 @@ fn named(name: &str, namespace: &str, at: &Place<'_>, findings: &mut Findings) -
 }
 
 /// The plain name of a secret in the gateway's namespace.
-fn secret_name<'n>(name: &'n str, namespace: &str, at: &Place<'_>, findings: &mut Findings) -> Option<&'n str> {
+pub(crate) fn secret_name<'n>(
+    name: &'n str,
+    namespace: &str,
+    at: &Place<'_>,
+    findings: &mut Findings,
+) -> Option<&'n str> {
     let plain = name.strip_prefix("kubernetes://").unwrap_or(name);
     if is_object_name(plain) {
         return Some(plain);
@@ -133,8 +138,7 @@ pub(super) fn trust(tls: &ServerTls, namespace: &str, at: &Place<'_>, findings: 
         // What is wrong with the name has been said of the certificate.
         let name = first_name.strip_prefix("kubernetes://").unwrap_or(first_name);
         let field = if tls.credential_names.is_empty() { "credentialName" } else { "credentialNames[0]" };
-        let candidates = vec![secret(namespace, &format!("{name}{CA_SUFFIX}")), secret(namespace, name)];
-        return Some(vec![source(&at.field(field), Role::Trust, candidates)]);
+        return Some(vec![source(&at.field(field), Role::Trust, authorities_of(namespace, name))]);
     }
     let in_pairs = tls.tls_certificates.iter().map(|pair| &pair.ca_certificates);
     let Some(path) = [&tls.ca_certificates].into_iter().chain(in_pairs).find(|path| !path.is_empty()) else {
@@ -166,11 +170,17 @@ fn explicit_trust(name: &str, namespace: &str, at: &Place<'_>, findings: &mut Fi
     Some(source(&at, Role::Trust, vec![locator]))
 }
 
-fn secret(namespace: &str, name: &str) -> Locator {
+/// A secret by its name.
+pub(crate) fn secret(namespace: &str, name: &str) -> Locator {
     Locator::Object(ObjectKey::new("", "Secret", namespace, name))
 }
 
+/// Where the authorities of a credential are: in a secret of their own, else in its own.
+pub(crate) fn authorities_of(namespace: &str, name: &str) -> Vec<Locator> {
+    vec![secret(namespace, &format!("{name}{CA_SUFFIX}")), secret(namespace, name)]
+}
+
 /// Istio keeps serving what was deleted.
-fn source(at: &Place<'_>, role: Role, candidates: Vec<Locator>) -> Source {
+pub(crate) fn source(at: &Place<'_>, role: Role, candidates: Vec<Locator>) -> Source {
     Source { origin: at.origin(), role, candidates, when_deleted: WhenDeleted::KeepLast }
 }
