@@ -37,6 +37,13 @@ fn ask(gateway: &Gateway) -> rig::Curl {
     gateway.curl(HELLOWORLD, "/anything").ca(ca())
 }
 
+/// The endpoints of all clusters, as the gateway sees them.
+fn endpoints_of(gateway: &Gateway) -> Vec<Value> {
+    let status = gateway.status();
+    let clusters = status["clusters"].as_array().unwrap();
+    clusters.iter().flat_map(|cluster| cluster["endpoints"].as_array().unwrap()).cloned().collect()
+}
+
 /// The line of the access log of a request that is answered with 503.
 #[track_caller]
 fn refused(gateway: &Gateway) -> Line {
@@ -196,6 +203,10 @@ fn a_cluster_is_asked_for_no_more_than_it_may() {
     let mut waiting = gateway.curl(HELLOWORLD, "/hello").ca(ca()).command();
     let mut waiting = waiting.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     // One is under way, one waits.
+    eventually(|| {
+        let active: Vec<u64> = endpoints_of(&gateway).iter().filter_map(|e| e["activeRequests"].as_u64()).collect();
+        if active == [2] { Ok(()) } else { Err(format!("{active:?} requests")) }
+    });
     let line = refused(&gateway);
     assert_eq!(line.field("reason"), "upstream-overflow", "{}", line.text);
     assert!(gateway.page("/metrics").body.contains("sekisho_cluster_overflows_total"), "it is counted");
@@ -218,12 +229,8 @@ fn an_endpoint_that_keeps_failing_is_left_out_and_comes_back() {
     let gateway = site.run();
     let failed = (0..30).filter(|_| ask(&gateway).run().status == 503).count();
     assert!((3..12).contains(&failed), "{failed} of 30 failed");
-    let left_out = |status: &Value| {
-        let clusters = status["clusters"].as_array().unwrap();
-        let endpoints = clusters.iter().flat_map(|cluster| cluster["endpoints"].as_array().unwrap());
-        endpoints.filter(|endpoint| endpoint["ejections"].as_u64() > Some(0)).count()
-    };
-    assert_eq!(left_out(&gateway.status()), 1);
+    let left_out = endpoints_of(&gateway).iter().filter(|endpoint| endpoint["ejections"].as_u64() > Some(0)).count();
+    assert_eq!(left_out, 1);
     backends[0].answer(200);
     let asked = backends[0].requests();
     eventually(|| {
