@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn a_hash_leads_to_one_endpoint_and_past_it_when_it_was_tried() {
         let cluster = cluster(Balance::Hash(vec![HashOn::SourceIp]), &[1, 1, 1]);
-        for hash in 0..50 {
-            let hash = Some(hash * 0x9e37_79b9_7f4a_7c15);
+        for hash in 0..50_u64 {
+            let hash = Some(hash.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let first = cluster.choose(&[], hash).unwrap().address;
             assert!((0..5).all(|_| cluster.choose(&[], hash).unwrap().address == first));
             let second = cluster.choose(&[first], hash).unwrap().address;

@@ -282,8 +282,12 @@ impl Pool {
         let usage = connection.usage.clone();
         let waiting = usage.as_ref().and_then(|_| self.inner.waiting.borrow().get(&key).cloned());
         let near = waiting.filter(|waiting| waiting.count.get() > 0);
-        if near.is_none() && usage.as_ref().is_some_and(|usage| usage.is_waited_for()) {
-            return;
+        if let Some(usage) = &usage {
+            // Others are given its place by their share of those that wait.
+            let (here, all) = (near.as_ref().map_or(0, |near| near.count.get()), usage.waiting());
+            if all > here && fastrand::usize(..all) >= here {
+                return;
+            }
         }
         let mut connections = self.inner.http1.borrow_mut();
         let idle = connections.entry(key).or_default();
@@ -308,7 +312,7 @@ impl Pool {
             let mut wanted = pin!(usage.wanted().notified());
             wanted.as_mut().enable();
             // Who began to wait before that told nobody here.
-            let mut now = usage.is_waited_for();
+            let mut now = usage.waiting() > 0;
             loop {
                 let told = now || tokio::time::timeout(LOOK, wanted.as_mut()).await.is_ok();
                 now = false;

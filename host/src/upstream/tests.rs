@@ -77,14 +77,14 @@ fn run(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().block_on(&runtime, bounded);
 }
 
-fn cluster(said: model::Cluster, lane: u64, addresses: &[SocketAddr]) -> Rc<Cluster> {
+fn cluster(said: &model::Cluster, lane: u64, addresses: &[SocketAddr]) -> Rc<Cluster> {
     let endpoints = addresses.iter().map(|address| Arc::new(Endpoint::new(*address, 1))).collect();
     let transport = Transport { lane, ..Transport::plain(Duration::from_secs(5)) };
-    Rc::new(Cluster::new(&said, endpoints, transport))
+    Rc::new(Cluster::new(said, endpoints, transport))
 }
 
 fn limited(limits: ClusterLimits, address: SocketAddr) -> Rc<Cluster> {
-    cluster(model::Cluster { limits, ..model::Cluster::plain("c") }, 1, &[address])
+    cluster(&model::Cluster { limits, ..model::Cluster::plain("c") }, 1, &[address])
 }
 
 fn pool() -> Pool {
@@ -220,7 +220,7 @@ fn a_connection_is_idle_for_no_longer_than_its_cluster_says() {
         let idle =
             |millis| model::Cluster { idle_timeout: Some(Duration::from_millis(millis)), ..model::Cluster::plain("c") };
         let pool = pool();
-        let (short, long) = (cluster(idle(1), 1, &[server.address]), cluster(idle(60_000), 2, &[server.address]));
+        let (short, long) = (cluster(&idle(1), 1, &[server.address]), cluster(&idle(60_000), 2, &[server.address]));
         for cluster in [&short, &long] {
             for _ in 0..3 {
                 ask(&pool, cluster).await.unwrap();
@@ -246,7 +246,7 @@ fn endpoints_that_keep_failing_are_left_out() {
         };
         let said =
             model::Cluster { balance: Balance::RoundRobin, outlier: Some(outlier), ..model::Cluster::plain("c") };
-        let (pool, cluster) = (pool(), cluster(said, 0, &[bad.address, good.address]));
+        let (pool, cluster) = (pool(), cluster(&said, 0, &[bad.address, good.address]));
         for _ in 0..20 {
             ask(&pool, &cluster).await.unwrap();
         }
@@ -278,7 +278,7 @@ fn endpoints_that_cannot_be_reached_or_do_not_answer_are_left_out() {
             min_health_percent: 0,
         };
         let said = model::Cluster { outlier: Some(outlier), ..model::Cluster::plain("c") };
-        let (pool, cluster) = (pool(), cluster(said, 0, &[nobody, slow.address]));
+        let (pool, cluster) = (pool(), cluster(&said, 0, &[nobody, slow.address]));
         while cluster.endpoints.iter().any(|endpoint| endpoint.left_out().is_none()) {
             let caller = caller(1);
             let sending = send(&pool, &cluster, None, &caller, request());
@@ -300,7 +300,7 @@ fn a_cookie_keeps_a_client_with_its_endpoint() {
         let said =
             model::Cluster { balance: Balance::Hash(vec![HashOn::Cookie(cookie)]), ..model::Cluster::plain("c") };
         let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
-        let (pool, cluster) = (pool(), cluster(said, 0, &addresses));
+        let (pool, cluster) = (pool(), cluster(&said, 0, &addresses));
         let first = send(&pool, &cluster, None, &caller(1), request()).await.unwrap();
         let given = first.response.headers()[SET_COOKIE].to_str().unwrap().to_owned();
         assert!(given.starts_with("stuck=") && given.contains("Max-Age=9"), "{given}");
@@ -346,7 +346,7 @@ fn the_proxy_protocol_tells_of_one_client_alone() {
     run(async {
         let (address, lines) = listening().await;
         let said = model::Cluster { proxy_protocol: Some(ProxyVersion::V1), ..model::Cluster::plain("c") };
-        let (pool, cluster) = (pool(), cluster(said, 1, &[address]));
+        let (pool, cluster) = (pool(), cluster(&said, 1, &[address]));
         for port in [5000, 5000, 5001, 5000] {
             send(&pool, &cluster, None, &caller(port), request()).await.unwrap();
             settled().await;
@@ -369,7 +369,7 @@ fn a_stream_steps_over_endpoints_that_are_not_there() {
             limits,
             ..model::Cluster::plain("c")
         };
-        let (pool, cluster) = (pool(), cluster(said, 1, &[nobody, address]));
+        let (pool, cluster) = (pool(), cluster(&said, 1, &[nobody, address]));
         let mut stream = connect_stream(&pool, &cluster, &caller(7)).await.unwrap();
         assert_eq!(stream.endpoint, address);
         stream.write_all(b"hello\r\n\r\n").await.unwrap();

@@ -2,7 +2,7 @@
 //! for one of its own worker to become idle, or for a place for another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -62,7 +62,7 @@ pub(super) struct Usage {
     held: [AtomicU32; 4],
     overflows: [AtomicU64; 4],
     /// Requests that wait for a connection, limited or not.
-    waiting: AtomicU32,
+    waiting: AtomicUsize,
     /// A connection ended.
     freed: Notify,
     /// Somebody waits, and idle connections of other workers are in the way.
@@ -79,7 +79,7 @@ pub(super) struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.usage.held[self.limited as usize].fetch_sub(1, Ordering::SeqCst);
-        if self.limited == Limited::Connections && self.usage.is_waited_for() {
+        if self.limited == Limited::Connections && self.usage.waiting() > 0 {
             self.usage.freed.notify_one();
         }
     }
@@ -165,9 +165,9 @@ impl Usage {
         }
     }
 
-    /// Whether somebody waits for a connection.
-    pub(super) fn is_waited_for(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+    /// How many wait for a connection.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// Tells that somebody waits while others' connections may be idle.

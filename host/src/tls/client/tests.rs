@@ -125,8 +125,10 @@ fn endpoints_are_who_they_must_be() {
         (&[CA], name("other.example.com"), &["server3"], "p256", Some("it is for httpbin.example.com, not for other")),
         (&[CA], any_of(&["httpbin.example"]), &["server3"], "p256", Some("not for httpbin.example")),
         (&[CA], any_of(&[full]), &["server3"], "p256", Some(full)),
-        (&[OTHER], name(HOST), &["server3"], "p256", Some("its issuer is none of the authorities")),
-        (&[OTHER], UpstreamIdentity::Unchecked, &["server3"], "p256", Some("its issuer is none")),
+        // An authority of the same name and with another key.
+        (&[OTHER], name(HOST), &["server3"], "p256", Some("its signature is wrong")),
+        (&[OTHER], UpstreamIdentity::Unchecked, &["server3"], "p256", Some("its signature is wrong")),
+        (&["alone-authority"], name(HOST), &["server3"], "p256", Some("its issuer is none of the authorities")),
         // Made for clients.
         (&[CA], UpstreamIdentity::Unchecked, &["client3"], "p256", Some("serverAuth")),
         (&[CA], UpstreamIdentity::Unchecked, &["server-by-inter", "inter"], "p256", None),
