@@ -19,8 +19,11 @@ pub(super) struct EndpointIndex<'s> {
     snapshot: &'s Snapshot,
     slices: HashMap<(&'s str, &'s str), Vec<&'s Object>>,
     /// The labels of pods that were asked for; none where there is no such pod.
-    pods: RefCell<HashMap<ObjectKey, Option<Rc<HashMap<String, String>>>>>,
+    pods: RefCell<HashMap<ObjectKey, Option<Rc<PodLabels>>>>,
 }
+
+/// A pod's labels by name.
+type PodLabels = HashMap<String, String>;
 
 #[derive(Deserialize)]
 struct Service {
@@ -164,7 +167,7 @@ impl<'s> EndpointIndex<'s> {
         false
     }
 
-    fn labels(&self, pod: &ObjectKey) -> Option<Rc<HashMap<String, String>>> {
+    fn labels(&self, pod: &ObjectKey) -> Option<Rc<PodLabels>> {
         if let Some(known) = self.pods.borrow().get(pod) {
             return known.clone();
         }

@@ -241,6 +241,7 @@ pub struct ResponseBody {
     entry: Option<Entry>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "nearly every body is streamed")]
 enum Kind {
     Whole(Option<Bytes>),
     Streamed { body: UpstreamBody, stall: Duration, patience: Patience, deadline: Option<Pin<Box<Sleep>>> },

@@ -107,10 +107,13 @@ pub struct ClientSpec<'s> {
 pub struct TlsClients {
     known: HashMap<[u8; 32], (Arc<TlsClient>, u64)>,
     /// The same by where the authorities are in memory, so that they are not read again where nothing changed.
-    seen: HashMap<Seen, (Arc<TlsClient>, Vec<Arc<TrustMaterial>>, u64)>,
+    seen: HashMap<Seen, Kept>,
     built: u64,
     round: u64,
 }
+
+/// What was built of it, what it points to, and when it was last used.
+type Kept = (Arc<TlsClient>, Vec<Arc<TrustMaterial>>, u64);
 
 /// A [`ClientSpec`] as it was seen. What it points to is kept beside it.
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -67,6 +67,9 @@ impl Server<'_> {
 /// What came of some connections one after the other: what was agreed on and whether the session was resumed.
 type Met = Result<(Option<Vec<u8>>, Option<String>, bool), String>;
 
+/// What a client knows of that.
+type Heard = (Option<Vec<u8>>, bool);
+
 fn meet(client: &TlsClient, server: Arc<ServerConfig>, offer: Offer, times: usize) -> Vec<Met> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -86,7 +89,7 @@ fn meet(client: &TlsClient, server: Arc<ServerConfig>, offer: Offer, times: usiz
             }
             names
         });
-        let mut met: Vec<Result<(Option<Vec<u8>>, bool), String>> = Vec::new();
+        let mut met: Vec<Result<Heard, String>> = Vec::new();
         for _ in 0..times {
             let stream = Stream::new(TcpStream::connect(address).await.unwrap()).unwrap();
             met.push(match client.connect(stream, address.ip(), offer).await {
