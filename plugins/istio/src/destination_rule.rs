@@ -107,12 +107,12 @@ impl DestinationRules {
             .collect();
         read.sort_by(|a, b| a.0.cmp(&b.0));
         for (_, host, rule) in read {
-            all.add(host, rule);
+            all.add(&host, rule);
         }
         all
     }
 
-    fn add(&mut self, host: String, rule: Rule) {
+    fn add(&mut self, host: &str, rule: Rule) {
         let namespace = rule.namespace.clone();
         let has = |word: &str| rule.exports.contains(word);
         let own = rule.exports.is_empty() || has("*") || has(".") || has(&namespace);
@@ -120,10 +120,10 @@ impl DestinationRules {
         let in_root = self.gateway_namespace == self.root_namespace;
         // In the root namespace rules are for everybody, so that those of the hosts' own namespaces go before them.
         if namespace == self.gateway_namespace && own && (!in_root || private) {
-            self.local.add(&host, rule.clone());
+            self.local.add(host, rule.clone());
         }
         if !private {
-            self.exported.entry(namespace).or_default().add(&host, rule);
+            self.exported.entry(namespace).or_default().add(host, rule);
         }
     }
 

@@ -133,8 +133,8 @@ fn remark_ring(said: &ConsistentHash, at: &Place<'_>, findings: &mut Findings) {
 }
 
 fn is_prime(number: i64) -> bool {
-    let factors = (2..).take_while(|factor: &i64| factor.saturating_mul(*factor) <= number);
-    (2..LARGEST_TABLE).contains(&number) && factors.into_iter().all(|factor| number % factor != 0)
+    let mut factors = (2..).take_while(|factor: &i64| factor.saturating_mul(*factor) <= number);
+    (2..LARGEST_TABLE).contains(&number) && factors.all(|factor| number % factor != 0)
 }
 
 fn remark(said: &LoadBalancer, at: &Place<'_>, findings: &mut Findings) {

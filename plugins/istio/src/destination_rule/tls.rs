@@ -79,7 +79,8 @@ pub(super) fn read(
         }
     };
     check_skipping(said, mutual, at, findings)?;
-    if !mutual && !(said.client_certificate.is_empty() && said.private_key.is_empty()) {
+    let shown = [&said.client_certificate, &said.private_key].iter().any(|path| !path.is_empty());
+    if shown && !mutual {
         let message = "in mode SIMPLE no certificate is shown; `clientCertificate` and `privateKey` have no effect";
         findings.warning(at, "no-effect", message, "write mode MUTUAL, or remove them");
     }
