@@ -104,15 +104,6 @@ impl Findings {
         }
     }
 
-    /// Takes over the findings whose code is `wanted`.
-    pub(crate) fn take(&mut self, others: Self, wanted: impl Fn(&str) -> bool) {
-        for Finding { severity, code, origin, message, remedy } in others.list {
-            if wanted(&code) {
-                self.say(severity, origin, &code, message, &remedy);
-            }
-        }
-    }
-
     /// What the SDK's readers write to.
     pub(crate) fn list(&mut self) -> &mut Vec<Finding> {
         &mut self.list

@@ -10,6 +10,7 @@
 //! The semantics are those of Istio's own translation together with Envoy's matching, not of the API's comments alone.
 
 mod action;
+mod analysis;
 mod destination_rule;
 mod destinations;
 mod duration;

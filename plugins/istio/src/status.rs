@@ -2,8 +2,6 @@
 //!
 //! One condition, `Reconciled`: whether all that the object says is served. Its message names what is not, and why.
 
-mod analysis;
-
 use std::collections::HashMap;
 
 use sekisho_sdk::model::{Action, Cluster, Destination, Listener, Locator, Protocol, Route, Source};
@@ -12,6 +10,7 @@ use sekisho_sdk::{Finding, ListenerState, Object, ObjectKey, Outcome, Severity, 
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::analysis;
 use crate::destinations::Destinations;
 use crate::gateway::Gateway;
 use crate::listeners::Listeners;

@@ -12,7 +12,7 @@ use crate::routes::Places;
 use crate::status::{Reports, Served};
 use crate::tenancy::{Tenant, Tenants};
 use crate::virtual_service::Scope;
-use crate::{gateway, listeners, meeting, routes, streams, virtual_service};
+use crate::{analysis, gateway, listeners, meeting, routes, streams, virtual_service};
 
 const GROUP: &str = "networking.istio.io";
 
@@ -140,7 +140,7 @@ impl RoutePlugin for Istio {
             clusters: destinations.clusters,
             routes: routes.routes,
             streams: streams.routes,
-            findings,
+            findings: findings.into_iter().map(analysis::with_code).collect(),
             table: encode(&routes.tables),
         };
         Ok((translation, Self(reports)))

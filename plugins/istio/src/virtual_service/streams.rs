@@ -181,10 +181,7 @@ fn targets(
         };
         // One destination gets everything, whatever its weight; of several, those without a weight get nothing.
         let weight = if said.len() == 1 { 1 } else { weight };
-        let mut about = Findings::default();
-        let backend = destinations.resolve(destination, namespace, &at.field("destination"), &mut about);
-        // The bytes may be TLS already.
-        findings.take(about, |code| code != "plain-http-to-tls-port");
+        let backend = destinations.resolve_stream(destination, namespace, &at.field("destination"), findings);
         if weight > 0 {
             targets.push((weight, backend));
         }

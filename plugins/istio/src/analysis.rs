@@ -1,10 +1,19 @@
-//! Findings as `validationMessages`: under the codes of `istioctl analyze` where it has the same ones.
+//! Findings under the codes of `istioctl analyze`, where it has the same ones.
 
 use sekisho_sdk::{Finding, Severity};
 use serde_json::{Value, json};
 
-/// `AnalysisMessageBase`. Istio's has no text; it stands in the condition.
-pub(super) fn message(finding: &Finding) -> Value {
+/// The finding as people read it: Istio's code stands behind the message.
+pub(crate) fn with_code(mut finding: Finding) -> Finding {
+    let (code, _) = known(&finding);
+    if code != finding.code {
+        finding.message = format!("{} [{code}]", finding.message);
+    }
+    finding
+}
+
+/// `AnalysisMessageBase` of `validationMessages`. Istio's has no text; it stands in the condition.
+pub(crate) fn message(finding: &Finding) -> Value {
     let (code, name) = known(finding);
     let level = match finding.severity {
         Severity::Error => "ERROR",
@@ -46,5 +55,23 @@ fn known(finding: &Finding) -> (&str, &str) {
         ) => ("IST0106", "SchemaValidationError"),
         ("no-effect" | "mode-omitted" | "unknown-field", Severity::Warning) => ("IST0133", "SchemaWarning"),
         (ours, _) => (ours, ours),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sekisho_sdk::ObjectKey;
+
+    use super::*;
+
+    #[test]
+    fn istios_code_stands_behind_the_message_and_ours_does_not() {
+        let said = |code: &str| {
+            let origin = ObjectKey::new("g", "Gateway", "default", "g").at("spec");
+            let (code, message) = (code.to_owned(), "no".to_owned());
+            with_code(Finding { severity: Severity::Error, code, origin, message, remedy: String::new() }).message
+        };
+        assert_eq!(said("conflict"), "no [IST0145]");
+        assert_eq!(said("not-allowed"), "no");
     }
 }
