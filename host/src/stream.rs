@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 pub struct Stream {
     tcp: TcpStream,
     /// What was read, for a client whose bytes may have to be passed on as they are.
-    kept: Option<Box<Vec<u8>>>,
+    kept: Option<Vec<u8>>,
 }
 
 impl Stream {
@@ -28,12 +28,12 @@ impl Stream {
 
     /// Keeps what is read from now on.
     pub fn keep(&mut self) {
-        self.kept = Some(Box::default());
+        self.kept = Some(Vec::new());
     }
 
     /// What was read since [`Stream::keep`]; nothing more is kept.
     pub fn take_kept(&mut self) -> Vec<u8> {
-        self.kept.take().map(|kept| *kept).unwrap_or_default()
+        self.kept.take().unwrap_or_default()
     }
 
     /// Reads what stays to be read.

@@ -87,10 +87,10 @@ impl Passage {
         }
     }
 
-    /// There is to be no connection to an endpoint.
-    pub(crate) fn refuse(mut self, reason: &'static str, detail: &str) {
-        self.reason = reason;
-        self.detail = Some(detail.to_owned());
+    /// The client was accepted once, and would not be any more.
+    pub(crate) fn outlived(mut self) {
+        self.reason = "client-certificate-refused";
+        self.detail = Some("its resumed session would not be accepted any more".to_owned());
     }
 
     /// What a TLS client is told for which there is none.

@@ -59,7 +59,9 @@ fn refused(gateway: &Gateway) -> Line {
     eventually(|| {
         let place = gateway.log().here();
         let answer = ask(gateway).run();
-        let line = gateway.log().wait_since(place, Line::is_access);
+        // The line of a request before may come after `place`.
+        let own = |line: &Line| line.is_access() && line.field("status") == answer.status;
+        let line = gateway.log().wait_since(place, own);
         if answer.status == 503 { Ok(line) } else { Err(answer.to_string()) }
     })
 }

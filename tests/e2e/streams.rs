@@ -12,7 +12,7 @@ use crate::task::*;
 
 const SEALED: &str = "httpbin.example.com";
 
-fn gateway(servers: Value) -> Value {
+fn gateway(servers: &Value) -> Value {
     json!({ "apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": { "name": "mygateway" },
             "spec": { "selector": { "istio": "ingressgateway" }, "servers": servers } })
 }
@@ -52,7 +52,7 @@ fn two_gateways() -> (Site, Gateway, Site, Gateway) {
     let site = Site::new();
     site.apply(&service("inner", 9000));
     site.apply(&endpoints("inner", "local", Some((Ipv4Addr::LOCALHOST, inner.https()).into())));
-    site.apply(&gateway(json!([sealed_server()])));
+    site.apply(&gateway(&json!([sealed_server()])));
     site.apply(&to_sealed());
     let outer = site.run();
     (inner_site, inner, site, outer)
@@ -109,7 +109,7 @@ fn sealed_and_open_hosts_share_a_port_and_never_a_connection() {
     site.create_secret(HELLOWORLD_CREDENTIAL);
     let open = json!({ "port": { "number": 443, "name": "open", "protocol": "HTTPS" },
         "tls": { "mode": "SIMPLE", "credentialName": "helloworld-credential" }, "hosts": [HELLOWORLD] });
-    site.apply(&gateway(json!([open, sealed_server()])));
+    site.apply(&gateway(&json!([open, sealed_server()])));
     outer.curl(HELLOWORLD, "/hello").ca(ca()).soon().answers(200);
     outer.curl(SEALED, "/status/418").ca(ca()).client(&client()).answers(418);
     outer.curl(HELLOWORLD, "/status/418").ca(ca()).authority(SEALED).answers(421);
@@ -139,7 +139,7 @@ fn tcp_site(keys: &Value) -> Site {
         site.apply(&service(name, 9000));
         site.apply(&endpoints(name, "local", Some(echo(if name == "one" { "1" } else { "2" }))));
     }
-    site.apply(&gateway(json!([{ "port": { "number": 80, "name": "tcp", "protocol": "TCP" }, "hosts": ["*"] }])));
+    site.apply(&gateway(&json!([{ "port": { "number": 80, "name": "tcp", "protocol": "TCP" }, "hosts": ["*"] }])));
     site.apply(&virtual_service(
         "tcp",
         &["*"],
@@ -221,7 +221,7 @@ fn tls_ends_here_and_bytes_go_on_with_the_client_verified() {
     let site = Site::new();
     site.apply(&service("one", 9000));
     site.apply(&endpoints("one", "local", Some(echo("1"))));
-    site.apply(&gateway(json!([{ "port": { "number": 443, "name": "tls", "protocol": "TLS" },
+    site.apply(&gateway(&json!([{ "port": { "number": 443, "name": "tls", "protocol": "TLS" },
         "tls": { "mode": "MUTUAL", "credentialName": "httpbin-credential" }, "hosts": [HTTPBIN] }])));
     site.apply(&virtual_service("tls", &[HTTPBIN], &json!({ "tcp": [{ "route": to("one") }] })));
     site.create_secret(HTTPBIN_CREDENTIAL_MUTUAL);
@@ -242,4 +242,9 @@ fn tls_ends_here_and_bytes_go_on_with_the_client_verified() {
     let line = gateway.log().wait_since(place, |line| line.is_access());
     assert_eq!((line.field("protocol"), line.field("sni")), (&json!("TLS"), &json!(HTTPBIN)));
     gateway.s_client_http1(HTTPBIN).get(HTTPBIN, "/").run().is_refused_with(116);
+    // What the bytes are is between the client and the backend.
+    let pair = client();
+    let other = gateway.s_client_http1(HTTPBIN).arg("-alpn").arg("mqtt");
+    let shown = other.arg("-cert").arg(pair.certificate).arg("-key").arg(pair.key).run();
+    assert_eq!(shown.shows(HTTPBIN).alert, None);
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::HandshakeKind;
+use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -219,6 +220,10 @@ pub async fn accept(socket: &Socket, mut stream: Stream) -> Result<Accepted, Ref
             }
         },
     };
+    let config = match listener {
+        Some(listener) if listener.traffic == Traffic::Bytes => without_alpn(config, &start.client_hello()),
+        _ => config,
+    };
     match start.into_stream(config).into_fallible().await {
         Ok(stream) => {
             let (_, session) = stream.get_ref();
@@ -238,6 +243,17 @@ pub async fn accept(socket: &Socket, mut stream: Stream) -> Result<Accepted, Ref
             Err(Refused::Failed { listener: name, sni, error })
         }
     }
+}
+
+/// A client whose bytes are nobody's concern here may speak what nobody here knows: it is not refused for that.
+fn without_alpn(config: Arc<ServerConfig>, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+    let known = |name: &[u8]| config.alpn_protocols.iter().any(|known| known == name);
+    if hello.alpn().is_none_or(|mut offered| offered.any(known)) {
+        return config;
+    }
+    let mut config = ServerConfig::clone(&config);
+    config.alpn_protocols.clear();
+    Arc::new(config)
 }
 
 /// Lower case, without a trailing dot.

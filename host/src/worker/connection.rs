@@ -344,7 +344,7 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
                 let tls = listener.tls.as_ref();
                 // A resumed session was not verified again.
                 if tls.is_some_and(|tls| !handshake.still_satisfies(&tls.verification)) {
-                    passage.refuse("client-certificate-refused", "it would not be accepted any more");
+                    passage.outlived();
                     return None;
                 }
                 return Some(bytes(passage, *stream));

@@ -279,7 +279,10 @@ mod tests {
         serde_json::from_value(said).expect("legal matches")
     }
 
-    fn merged(root: Value, leaves: Value) -> Result<Vec<(Option<usize>, Option<usize>)>, usize> {
+    /// Positions of the matches that one was joined from.
+    type From = (Option<usize>, Option<usize>);
+
+    fn merged(root: Value, leaves: Value) -> Result<Vec<From>, usize> {
         let all = merge_all(&normalised(&matches(root), "default"), &normalised(&matches(leaves), "default"))?;
         Ok(all.iter().map(|merged| (merged.root, merged.leaf)).collect())
     }

@@ -126,7 +126,10 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn connections(of: &[(&str, &[(u32, &str, &str)])]) -> Connections {
+    /// A stream, the networks that it is from, and those that it is to.
+    type Said<'s> = (u32, &'s str, &'s str);
+
+    fn connections(of: &[(&str, &[Said<'_>])]) -> Connections {
         let subnets = |text: &str| text.split_whitespace().map(|subnet| subnet.parse().unwrap()).collect();
         let rules = |rules: &[(u32, &str, &str)]| {
             let rules = rules.iter().map(|(stream, sources, destinations)| ConnectionRule {
