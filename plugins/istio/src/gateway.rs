@@ -2,7 +2,7 @@
 //!
 //! How servers of several Gateways share a port is decided in `listeners`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use sekisho_sdk::objects::read;
@@ -77,14 +77,11 @@ pub(crate) fn read_all(
                 findings.list().append(&mut said);
                 return None;
             };
-            let selector = &gateway.spec.selector;
-            let ours = selector
-                .iter()
-                .all(|(name, value)| environment.labels.iter().any(|(ours, label)| ours == name && label == value));
-            ours.then(|| {
-                findings.list().append(&mut said);
-                check(&object.key, &gateway, environment, tenants, findings)
-            })
+            if !selects(&gateway.spec.selector, &object.key, environment, findings) {
+                return None;
+            }
+            findings.list().append(&mut said);
+            Some(check(&object.key, &gateway, environment, tenants, findings))
         })
         .collect();
     gateways.sort_by(|a, b| {
@@ -92,6 +89,24 @@ pub(crate) fn read_all(
         order(a).cmp(&order(b))
     });
     gateways
+}
+
+/// Whether a Gateway is for this gateway; another one may serve it.
+fn selects(
+    selector: &BTreeMap<String, String>,
+    key: &ObjectKey,
+    environment: &Environment,
+    findings: &mut Findings,
+) -> bool {
+    let lacks = |(name, value): &(&String, &String)| {
+        !environment.labels.iter().any(|(ours, label)| ours == *name && label == *value)
+    };
+    let Some((name, value)) = selector.iter().find(lacks) else { return true };
+    let message = format!("it selects gateways with the label `{name}: {value}`, which this one does not have");
+    let remedy =
+        "nothing, if another gateway serves it; else correct `selector`, or `gateway.labels` in the bootstrap file";
+    findings.info(&Place::root(key, "spec").field("selector"), "not-selected", message, remedy);
+    false
 }
 
 fn check(

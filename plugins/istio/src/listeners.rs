@@ -50,6 +50,7 @@ pub(crate) fn place(gateways: &[Gateway], sources: &mut Sources, findings: &mut 
             listeners.add(ServerId { gateway, server }, said, sources, findings);
         }
     }
+    listeners.report_shared(gateways, findings);
     listeners
 }
 
@@ -104,6 +105,26 @@ impl Listeners {
         let listener = listener(server, protocol, binding);
         self.listeners.push(listener);
         self.servers.push(vec![id]);
+    }
+
+    /// Browsers take a connection for every host that its certificate covers, whichever Gateway has the host.
+    fn report_shared(&self, gateways: &[Gateway], findings: &mut Findings) {
+        let mut shown: HashMap<(u32, u16, u32), usize> = HashMap::new();
+        for (listener, servers) in self.listeners.iter().zip(&self.servers) {
+            let (Protocol::Https(termination), [id]) = (&listener.protocol, &servers[..]) else { continue };
+            for credential in &termination.credentials {
+                let first = *shown.entry((listener.binding, listener.port, *credential)).or_insert(id.gateway);
+                if first != id.gateway {
+                    let message = format!(
+                        "Gateway {} shows the same certificate on port {}: a connection to one of its hosts may be used for \
+                         these, and is, where clients are verified alike; otherwise the answer is 421",
+                        gateways[first].name, listener.port
+                    );
+                    let remedy = "nothing; to keep connections apart, give each its own certificate";
+                    findings.say(Severity::Info, listener.origin.clone(), "shared-certificate", message, remedy);
+                }
+            }
+        }
     }
 
     fn binding(&mut self, server: &Server) -> u32 {

@@ -188,7 +188,7 @@ impl Reader<'_> {
             let at = at.field(name);
             if name.starts_with('@') {
                 let message = format!("`{name}`: claims of tokens are not known here, so that this match never holds");
-                self.findings.error(&at, "unsupported", message, "remove the match");
+                self.findings.error(&at, "jwt-claims", message, "remove the match");
                 self.legal = false;
             } else if name.starts_with(':') && !matches!(name.as_str(), ":method" | ":scheme" | ":authority")
                 || !name.starts_with(':') && !is_header_name(name)

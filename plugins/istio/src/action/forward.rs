@@ -7,7 +7,7 @@ use super::{OnServer, PathChange};
 use crate::destinations::{Backend, Destinations};
 use crate::duration::{self, milliseconds};
 use crate::findings::{Findings, Place};
-use crate::objects::virtual_service::{Destination, HttpRewrite, HttpRoute, RegexRewrite};
+use crate::objects::virtual_service::{Destination, HttpMatch, HttpRewrite, HttpRoute, RegexRewrite};
 use crate::{headers, policies, retries};
 
 /// Forwarding, before it is known from which server.
@@ -46,6 +46,9 @@ pub(super) fn read(
     let retry = retries::read(said.retries.as_ref(), at, findings);
     let mirrors = mirrors(said, namespace, destinations, at, findings);
     let (path, authority) = rewrite.unwrap_or(Some((PathChange::None, None)))?;
+    if let PathChange::Matched(replacement) = &path {
+        report_slashes(&said.r#match, replacement, at, findings);
+    }
     if authority.is_some() && said.headers.as_ref().is_some_and(|headers| headers::authorities(headers) > 0) {
         let message = "the authority is rewritten and set by `headers` at once; the rewrite goes first";
         findings.error(&at.field("rewrite").field("authority"), "conflicting-fields", message, "keep one of the two");
@@ -99,6 +102,19 @@ fn targets(
         return None;
     }
     legal.then_some(targets)
+}
+
+/// Bytes are replaced, not elements: a prefix without its last slash leaves that of what follows.
+fn report_slashes(matches: &[HttpMatch], replacement: &str, at: &Place<'_>, findings: &mut Findings) {
+    let prefixes = matches.iter().filter_map(|one| one.uri.as_ref()?.prefix.as_deref());
+    let mut open = prefixes.filter(|prefix| prefix.len() > 1 && !prefix.ends_with('/'));
+    let Some(prefix) = open.next() else { return };
+    if replacement.ends_with('/') {
+        let message =
+            format!("`{prefix}/a` becomes `{replacement}/a`, because just the bytes of the prefix are replaced");
+        let remedy = format!("match prefix `{prefix}/` and exact `{prefix}` instead");
+        findings.warning(&at.field("rewrite").field("uri"), "double-slash", message, &remedy);
+    }
 }
 
 /// The path's change and the authority.
