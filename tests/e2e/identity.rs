@@ -286,10 +286,14 @@ fn more_is_said_where_it_is_wanted() {
     };
     let told = ask("/before?q=1");
     assert!(own.iter().all(|name| seen(&told, name).is_none()), "{}", told.text());
+    let usual = ["x-forwarded-for", "x-forwarded-proto", "x-request-id"];
+    assert!(usual.iter().all(|name| seen(&told, name).is_some()), "{}", told.text());
     assert_eq!((told.header("x-envoy-upstream-service-time"), told.header("server")), (None, None));
     let all =
         ["x-envoy-attempt-count", "x-envoy-external-address", "x-envoy-original-path", "x-envoy-upstream-service-time"];
-    site.configure(&json!({ "headers": { "server": "overwrite", "serverName": "istio-envoy", "add": all } }));
+    site.configure(
+        &json!({ "headers": { "server": "overwrite", "serverName": "istio-envoy", "add": all, "leaveOut": usual } }),
+    );
     gateway.signal("HUP");
     rig::eventually(|| {
         let server = ask("/hello").header("server");
@@ -300,6 +304,7 @@ fn more_is_said_where_it_is_wanted() {
         own.map(|name| seen(&told, name)),
         ["1", "127.0.0.1", "/before?q=1"].map(|value| Some(value.to_owned()))
     );
+    assert!(usual.iter().all(|name| seen(&told, name).is_none()), "{}", told.text());
     assert!(told.header("x-envoy-upstream-service-time").is_some_and(|time| time.parse::<u64>().is_ok()), "{told}");
     ask("/unsteady/1");
     let tries: Vec<String> = backend.heads().into_iter().filter(|head| head.starts_with("GET /unsteady/1 ")).collect();

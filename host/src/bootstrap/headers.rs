@@ -14,6 +14,8 @@ pub struct Headers {
     pub server: Server,
     /// Headers that are not there unless they are asked for.
     pub add: Added,
+    /// Headers that are there unless they are not wanted.
+    pub leave_out: LeftOut,
 }
 
 /// What becomes of `x-forwarded-client-cert`. Only a trusted proxy's is ever forwarded.
@@ -82,6 +84,38 @@ impl FromIterator<Extra> for Added {
     }
 }
 
+/// A header that the gateway adds for backends unless it is told not to. What a trusted proxy says in it stays either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Usual {
+    /// The peer's address, behind those that a trusted proxy names.
+    #[serde(rename = "x-forwarded-for")]
+    ForwardedFor = 1,
+    /// `http` or `https`.
+    #[serde(rename = "x-forwarded-proto")]
+    ForwardedProto = 2,
+    /// The name that the log has for the request.
+    #[serde(rename = "x-request-id")]
+    RequestId = 4,
+}
+
+/// Any of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut(u8);
+
+impl LeftOut {
+    /// Whether this one is among them.
+    #[must_use]
+    pub fn has(self, usual: Usual) -> bool {
+        self.0 & usual as u8 != 0
+    }
+}
+
+impl FromIterator<Usual> for LeftOut {
+    fn from_iter<I: IntoIterator<Item = Usual>>(usual: I) -> Self {
+        Self(usual.into_iter().fold(0, |all, usual| all | usual as u8))
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct RawHeaders {
@@ -90,6 +124,7 @@ pub(super) struct RawHeaders {
     server: RawServer,
     server_name: Option<String>,
     add: Vec<Extra>,
+    leave_out: Vec<Usual>,
 }
 
 #[derive(Clone, Copy, Deserialize, Default)]
@@ -119,6 +154,7 @@ impl RawHeaders {
                 RawServer::Remove => Server::Remove,
             },
             add: self.add.into_iter().collect(),
+            leave_out: self.leave_out.into_iter().collect(),
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 
 use super::inputs::header_value;
-use crate::bootstrap::{ClientCertificate, Extra, Headers, Trust};
+use crate::bootstrap::{ClientCertificate, Extra, Headers, LeftOut, Trust, Usual};
 use crate::tls::Told;
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -61,6 +61,7 @@ pub(crate) struct Hop {
     /// What the gateway itself says of the other end's certificate.
     certificate: Option<HeaderValue>,
     says_address: bool,
+    left_out: LeftOut,
 }
 
 impl Hop {
@@ -76,6 +77,7 @@ impl Hop {
             mode: headers.client_certificate,
             certificate: told.and_then(|told| HeaderValue::try_from(told.text).ok()),
             says_address: headers.add.has(Extra::ExternalAddress),
+            left_out: headers.leave_out,
         }
     }
 
@@ -224,6 +226,20 @@ fn is_claim(name: &str, trusted: bool) -> bool {
 
 /// Says where the request comes from; what a trusted proxy said stays in front.
 pub(super) fn add_claims(headers: &mut HeaderMap, hop: &Hop, request_id: &HeaderValue) {
+    if !hop.left_out.has(Usual::ForwardedFor) {
+        add_hop(headers, hop);
+    }
+    if !hop.left_out.has(Usual::ForwardedProto) {
+        let scheme = HeaderValue::from_static(if hop.secure { "https" } else { "http" });
+        headers.entry(FORWARDED_PROTO).or_insert(scheme);
+    }
+    if !hop.left_out.has(Usual::RequestId) && !headers.contains_key(REQUEST_ID) {
+        headers.insert(REQUEST_ID, request_id.clone());
+    }
+}
+
+/// Puts the peer behind those whom it names, if it may.
+fn add_hop(headers: &mut HeaderMap, hop: &Hop) {
     let mut hops = Vec::new();
     for line in headers.get_all(FORWARDED_FOR) {
         hops.extend_from_slice(line.as_bytes());
@@ -236,11 +252,6 @@ pub(super) fn add_claims(headers: &mut HeaderMap, hop: &Hop, request_id: &Header
         HeaderValue::from_bytes(&hops).unwrap_or_else(|_| hop.peer.clone())
     };
     headers.insert(FORWARDED_FOR, hops);
-    let scheme = HeaderValue::from_static(if hop.secure { "https" } else { "http" });
-    headers.entry(FORWARDED_PROTO).or_insert(scheme);
-    if !headers.contains_key(REQUEST_ID) {
-        headers.insert(REQUEST_ID, request_id.clone());
-    }
 }
 
 /// A name for a request that no other has (a random UUID, RFC 9562 §5.4).
