@@ -14,7 +14,7 @@ use crate::model::StreamRoute;
 use crate::plugin::ConnectionHead;
 use crate::pump::{pump, silence};
 use crate::tally::StreamEnded;
-use crate::tls::Alert;
+use crate::tls::{Alert, Handshake};
 use crate::upstream::{self, ClusterStream, SendError, connect_stream};
 use crate::worker::{RouteError, Worker};
 
@@ -25,8 +25,17 @@ pub(crate) struct Caller {
     pub(crate) local: SocketAddr,
     /// The socket that it came in on.
     pub(crate) socket: SocketAddr,
-    /// What a TLS client asked for.
-    pub(crate) sni: Option<Rc<str>>,
+    /// What a client asked for whose TLS ends elsewhere.
+    pub(crate) sealed_sni: Option<Rc<str>>,
+    /// What TLS established that ends here.
+    pub(crate) handshake: Option<Handshake>,
+}
+
+impl Caller {
+    fn sni(&self) -> Option<&str> {
+        let opened = self.handshake.as_ref().and_then(|handshake| handshake.sni.as_deref());
+        opened.or(self.sealed_sni.as_deref())
+    }
 }
 
 /// One connection on its way through. Dropping it writes its line.
@@ -34,6 +43,7 @@ pub(crate) struct Passage {
     worker: Rc<Worker>,
     caller: Caller,
     protocol: &'static str,
+    traffic: Traffic,
     listener: Arc<str>,
     route: Option<Arc<StreamRoute>>,
     cluster: Option<Arc<str>>,
@@ -58,6 +68,7 @@ impl Passage {
                 (_, None) => "TCP",
             },
             caller,
+            traffic: listener.traffic,
             listener: Arc::clone(&listener.name),
             route: None,
             cluster: None,
@@ -87,12 +98,6 @@ impl Passage {
         }
     }
 
-    /// The client was accepted once, and would not be any more.
-    pub(crate) fn outlived(mut self) {
-        self.reason = "client-certificate-refused";
-        self.detail = Some("its resumed session would not be accepted any more".to_owned());
-    }
-
     /// What a TLS client is told for which there is none.
     pub(crate) fn alert(&self) -> Alert {
         if self.reason == "no-route" { Alert::UnrecognizedName } else { Alert::InternalError }
@@ -105,15 +110,25 @@ impl Passage {
             let gone = || ("listener-gone", "the listener is not served any more".to_owned());
             let socket = generation.sockets.get(&self.caller.socket).ok_or_else(gone)?;
             let listener = socket.named(&self.listener).ok_or_else(gone)?;
+            if listener.traffic != self.traffic {
+                return Err(gone());
+            }
             if let Some(why) = &listener.refused {
                 return Err(("listener-refused", why.clone()));
+            }
+            // The handshake may be of a configuration before, or of a session that was resumed.
+            if let (Some(handshake), Some(tls)) = (&self.caller.handshake, &listener.tls)
+                && !handshake.still_satisfies(&tls.verification)
+            {
+                let why = "the client would not be accepted any more".to_owned();
+                return Err(("client-certificate-refused", why));
             }
             let part = &generation.parts[listener.plugin];
             let source = self.caller.client.ip().to_canonical().to_string();
             let destination = self.caller.local.ip().to_canonical().to_string();
             let head = ConnectionHead {
                 listener: listener.number,
-                sni: self.caller.sni.as_deref(),
+                sni: self.caller.sni(),
                 source: &source,
                 destination: &destination,
             };
@@ -199,7 +214,7 @@ impl Drop for Passage {
             route,
             cluster = self.cluster.as_deref(),
             endpoint = self.endpoint.map(|endpoint| endpoint.to_string()),
-            sni = self.caller.sni.as_deref(),
+            sni = self.caller.sni(),
             client = self.caller.client.ip().to_string(),
             duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             bytes_received = self.received.get(),

@@ -96,6 +96,10 @@ impl Clusters {
             Some(Material::Credential(credential)) => Some(&**credential),
             _ => None,
         });
+        // An authority that is none would leave everybody trusted.
+        if trust.len() != tls.trust.len() || credential.is_some() != tls.credential.is_some() {
+            return Err("TLS to its endpoints: a source is not what it is used as".to_owned());
+        }
         let spec = ClientSpec { sni: tls.sni.as_deref(), trust: &trust, identity: &tls.identity, credential };
         let origin = &said.origin;
         match self.clients.client(&spec) {

@@ -199,7 +199,7 @@ impl Copied {
             if data.is_empty() {
                 return;
             }
-            waiting.bytes += data.len();
+            waiting.bytes += room(data);
             if waiting.bytes > waiting.most {
                 return waiting.end(State::Cut);
             }
@@ -258,7 +258,7 @@ impl Copied {
         }
         match waiting.frames.pop_front() {
             Some(frame) => {
-                waiting.bytes -= frame.data_ref().map_or(0, Bytes::len);
+                waiting.bytes -= frame.data_ref().map_or(0, room);
                 Poll::Ready(Some(Ok(frame)))
             }
             None if waiting.state == State::Open => {
@@ -297,6 +297,11 @@ impl Waiting {
             reader.wake();
         }
     }
+}
+
+/// What a piece takes up: of many small ones, most is not what they hold.
+fn room(data: &Bytes) -> usize {
+    data.len() + size_of::<Frame<Bytes>>()
 }
 
 #[cfg(test)]

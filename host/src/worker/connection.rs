@@ -313,7 +313,7 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
     let limits = worker.limits();
     let local = if socket.ip().is_unspecified() { stream.local_addr().unwrap_or(socket) } else { socket };
     let ends = Ends { socket, peer, local };
-    let caller = |sni| Caller { client: peer, local, socket, sni };
+    let caller = |sealed_sni, handshake| Caller { client: peer, local, socket, sealed_sni, handshake };
     let stream = Stream::new(stream).ok()?;
     let target = worker.generation().sockets.get(&socket).cloned()?;
     match target.transport {
@@ -323,7 +323,7 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
         }
         Transport::Tcp => {
             let listener = target.for_sni(None)?;
-            return Some(bytes(Passage::new(worker, caller(None), listener), stream));
+            return Some(bytes(Passage::new(worker, caller(None, None), listener), stream));
         }
         Transport::Tls => {}
     }
@@ -340,21 +340,14 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
             worker.tally().handshake(handshake.listener.as_ref(), result);
             let own = handshake.listener.as_ref().and_then(|name| target.named(name));
             if let Some(listener) = own.filter(|listener| listener.traffic == Traffic::Bytes) {
-                let passage = Passage::new(worker, caller(handshake.sni.clone()), listener);
-                let tls = listener.tls.as_ref();
-                // A resumed session was not verified again.
-                if tls.is_some_and(|tls| !handshake.still_satisfies(&tls.verification)) {
-                    passage.outlived();
-                    return None;
-                }
-                return Some(bytes(passage, *stream));
+                return Some(bytes(Passage::new(worker, caller(None, Some(handshake)), listener), *stream));
             }
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             Some(http(worker, ends, limits, Some(handshake), *stream, http2))
         }
         Ok(Ok(Accepted::Sealed(sealed))) => {
             let listener = target.named(&sealed.listener)?;
-            Some(sealed_bytes(Passage::new(worker, caller(sealed.sni.clone()), listener), sealed))
+            Some(sealed_bytes(Passage::new(worker, caller(sealed.sni.clone(), None), listener), sealed))
         }
         Ok(Err(refused)) => {
             worker.tally().handshake(refused.listener(), refused.result());

@@ -65,6 +65,11 @@ pub(crate) fn read(said: Option<&HttpRetry>, at: &Place<'_>, findings: &mut Find
     Some(Some(retry))
 }
 
+/// Whether nothing is said of endpoints that were tried before.
+pub(crate) fn leaves_hosts_open(said: Option<&HttpRetry>) -> bool {
+    said.is_none_or(|said| said.retry_ignore_previous_hosts.is_none())
+}
+
 /// `retryOn`: policies and status codes, separated by commas.
 fn conditions(text: &str, at: &Place<'_>, findings: &mut Findings) -> Option<(Vec<RetryOn>, Vec<u16>)> {
     let mut on = Vec::new();

@@ -11,7 +11,7 @@ use crate::findings::{Findings, Place};
 use crate::objects::ServerTls;
 
 pub(crate) use client::ClientPolicy;
-pub(crate) use secrets::{authorities_of, secret, secret_name, source};
+pub(crate) use secrets::{authorities_of, plain_name, secret, secret_name, source};
 
 /// How a server terminates TLS.
 #[derive(Clone, Debug)]

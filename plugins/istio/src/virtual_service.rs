@@ -164,6 +164,12 @@ impl Reader<'_> {
         let tcp = streams::read_tcp(&spec.tcp, key, self);
         let rank = match exports {
             Exports::Own => 0,
+            // To its own namespace among others, it is that one's private word.
+            Exports::Listed(names)
+                if key.namespace == self.scope.environment.namespace && names.contains(&key.namespace) =>
+            {
+                0
+            }
             Exports::Listed(_) => 1,
             Exports::All => 2,
         };

@@ -1,6 +1,6 @@
 //! `route`, and what goes with it: weights, rewrites, time-outs, retries, mirrors.
 
-use sekisho_sdk::model::{self, Fraction, HeaderOps, Mirror, PathRewrite, RegexSwap, Response, Retry};
+use sekisho_sdk::model::{self, Balance, Fraction, HeaderOps, Mirror, PathRewrite, RegexSwap, Response, Retry};
 use sekisho_sdk::table::{PathRule, check_regex};
 
 use super::{OnServer, PathChange};
@@ -18,6 +18,8 @@ pub(crate) struct Forward {
     pub(super) path: PathChange,
     timeout: Option<u64>,
     retry: Option<Retry>,
+    /// Where requests are hashed to one endpoint, they are tried again there.
+    may_stay: bool,
     mirrors: Vec<(Backend, Fraction)>,
 }
 
@@ -59,6 +61,7 @@ pub(super) fn read(
         path,
         timeout: timeout?.map(milliseconds).filter(|timeout| *timeout > 0),
         retry: retry?,
+        may_stay: retries::leaves_hosts_open(said.retries.as_ref()),
         mirrors: mirrors?,
     })
 }
@@ -255,6 +258,12 @@ impl Forward {
         forward.path = self.path.on(path);
         forward.timeout = self.timeout;
         forward.retry = self.retry.clone();
+        if let (Some(retry), [target], true) = (&mut forward.retry, &forward.targets[..], self.may_stay)
+            && let model::Destination::Cluster(cluster) = target.to
+            && matches!(destinations.clusters[cluster as usize].balance, Balance::Hash(_))
+        {
+            retry.avoid_tried = false;
+        }
         forward
     }
 }

@@ -47,11 +47,10 @@ pub(super) fn read(
     let status = status(said.redirect_code, &at.field("redirectCode"), findings);
     let port = port(said, at, findings);
     let path = path(said, matches, at, findings);
-    let (host, own_port) = authority(&said.authority, &at.field("authority"), findings)?;
-    let mut port = port?;
-    if port == Port::Unsaid {
-        port = own_port.map_or(Port::Unsaid, Port::Number);
-    }
+    let host = authority(&said.authority, &at.field("authority"), findings)?;
+    let port = port?;
+    // Envoy sends an authority as it is written, and puts a port that is given besides in its place.
+    let host = if port == Port::Unsaid { host.map(|_| said.authority.clone()) } else { host };
     let scheme = (!said.scheme.is_empty()).then(|| said.scheme.clone());
     Some(Redirect { status: status?, scheme, host, port, path: path? })
 }
@@ -116,15 +115,15 @@ fn path(said: &HttpRedirect, matches: &[HttpMatch], at: &Place<'_>, findings: &m
     Some(PathChange::Matched(prefix.clone()))
 }
 
-/// An authority, parted from its port.
-fn authority(text: &str, at: &Place<'_>, findings: &mut Findings) -> Option<(Option<String>, Option<u16>)> {
+/// The host of an authority.
+fn authority(text: &str, at: &Place<'_>, findings: &mut Findings) -> Option<Option<String>> {
     if text.is_empty() {
-        return Some((None, None));
+        return Some(None);
     }
     let parted = text.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
-    match parted.map(|(host, port)| (host, port.parse().ok().filter(|port| *port != 0))) {
-        None => Some((Some(text.to_owned()), None)),
-        Some((host, Some(port))) => Some((Some(host.to_owned()), Some(port))),
+    match parted.map(|(host, port)| (host, port.parse::<u16>().is_ok_and(|port| port != 0))) {
+        None => Some(Some(text.to_owned())),
+        Some((host, true)) => Some(Some(host.to_owned())),
         Some(_) => {
             let message = format!("`{text}` is not an authority; the rule answers 500");
             findings.error(at, "invalid-value", message, "write a host, or a host and a port");
@@ -198,8 +197,9 @@ mod tests {
             (numbered(80, ""), plain, None, RedirectPort::AsSent),
             (numbered(80, ""), tls, None, RedirectPort::Number(80)),
             (to("a.b"), plain, Some("a.b"), RedirectPort::None),
-            (to("a.b:8443"), plain, Some("a.b"), RedirectPort::Number(8443)),
-            (to("[::1]:8443"), plain, Some("[::1]"), RedirectPort::Number(8443)),
+            (to("a.b:8443"), plain, Some("a.b:8443"), RedirectPort::None),
+            (to("a.b:80"), plain, Some("a.b:80"), RedirectPort::None),
+            (to("[::1]:8443"), plain, Some("[::1]:8443"), RedirectPort::None),
             (to("[::1]"), plain, Some("[::1]"), RedirectPort::None),
         ] {
             assert_eq!(port_of(&said, server), (host.map(str::to_owned), port), "{said:?}");

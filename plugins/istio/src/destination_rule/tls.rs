@@ -11,7 +11,7 @@ use crate::findings::{Findings, Place};
 use crate::names::is_object_name;
 use crate::objects::destination_rule::ClientTls;
 use crate::sources::Sources;
-use crate::tls::{authorities_of, secret, secret_name, source};
+use crate::tls::{authorities_of, plain_name, secret, secret_name, source};
 
 /// The word for the operating system's authorities where a file could be named.
 const SYSTEM: &str = "system";
@@ -219,7 +219,7 @@ fn credential(
     if !said.credential_name.is_empty() {
         let at = at.field("credentialName");
         // What is wrong with the name has been said of its authorities.
-        let name = said.credential_name.strip_prefix("kubernetes://").unwrap_or(&said.credential_name);
+        let name = plain_name(&said.credential_name, gateway_namespace);
         return Ok(source(&at, Role::Credential, vec![secret(gateway_namespace, name)]));
     }
     if said.client_certificate.is_empty() || said.private_key.is_empty() {

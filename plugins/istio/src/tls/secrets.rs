@@ -92,6 +92,12 @@ fn named(name: &str, namespace: &str, at: &Place<'_>, findings: &mut Findings) -
     Some(source(at, Role::Credential, vec![secret(namespace, name)]))
 }
 
+/// A secret's name without what may stand before it: the word for secrets, and the gateway's own namespace.
+pub(crate) fn plain_name<'n>(name: &'n str, namespace: &str) -> &'n str {
+    let path = name.strip_prefix("kubernetes://").unwrap_or(name);
+    path.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
+}
+
 /// The plain name of a secret in the gateway's namespace.
 pub(crate) fn secret_name<'n>(
     name: &'n str,
@@ -99,7 +105,7 @@ pub(crate) fn secret_name<'n>(
     at: &Place<'_>,
     findings: &mut Findings,
 ) -> Option<&'n str> {
-    let plain = name.strip_prefix("kubernetes://").unwrap_or(name);
+    let plain = plain_name(name, namespace);
     if is_object_name(plain) {
         return Some(plain);
     }
@@ -144,7 +150,7 @@ pub(super) fn trust(tls: &ServerTls, namespace: &str, at: &Place<'_>, findings: 
     }
     if !first_name.is_empty() {
         // What is wrong with the name has been said of the certificate.
-        let name = first_name.strip_prefix("kubernetes://").unwrap_or(first_name);
+        let name = plain_name(first_name, namespace);
         let field = if tls.credential_names.is_empty() { "credentialName" } else { "credentialNames[0]" };
         return Some(vec![source(&at.field(field), Role::Trust, authorities_of(namespace, name))]);
     }
