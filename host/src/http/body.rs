@@ -36,12 +36,14 @@ pub(super) enum BodyLimit {
 
 /// What became of a request's body, seen from outside while the request is on its way.
 #[derive(Clone, Debug, Default)]
-pub(super) struct BodyWatch(Rc<WatchCells>);
+pub(crate) struct BodyWatch(Rc<WatchCells>);
 
 #[derive(Debug, Default)]
 struct WatchCells {
     bytes: Cell<u64>,
     limit: Cell<Option<BodyLimit>>,
+    failed: Cell<bool>,
+    awaited: Cell<bool>,
 }
 
 impl BodyWatch {
@@ -58,6 +60,23 @@ impl BodyWatch {
     /// The limit that the body met.
     pub(super) fn limit(&self) -> Option<BodyLimit> {
         self.0.limit.get()
+    }
+
+    /// Whether it broke off, here or at the client.
+    pub(crate) fn failed(&self) -> bool {
+        self.0.failed.get()
+    }
+
+    /// Whether more of it is to come and does not, so that no endpoint can be held to its answer.
+    pub(crate) fn lacks(&self) -> bool {
+        self.0.failed.get() || self.0.awaited.get()
+    }
+
+    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
+        self.0.awaited.set(polled.is_pending());
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.0.failed.set(true);
+        }
     }
 }
 
@@ -89,7 +108,7 @@ pub struct RequestBody {
 enum Inner {
     Empty,
     Streamed(Streamed),
-    Copied(Copied),
+    Copied(Copied, BodyWatch),
 }
 
 struct Streamed {
@@ -128,9 +147,27 @@ impl RequestBody {
         Some(copied)
     }
 
+    /// What is seen of it once it is on its way; nothing of what has no body.
+    pub(crate) fn watch(&self) -> Option<BodyWatch> {
+        match &self.inner {
+            Inner::Empty => None,
+            Inner::Streamed(Streamed { watch, .. }) | Inner::Copied(_, watch) => Some(watch.clone()),
+        }
+    }
+
+    /// One that does not come, or breaks off.
+    #[cfg(test)]
+    pub(crate) fn bad(breaks: bool) -> Self {
+        let copied = Copied::new(&SizeHint::default(), 1);
+        if breaks {
+            copied.cut();
+        }
+        Self::copied(Some(copied))
+    }
+
     /// A mirror's body.
     pub(super) fn copied(copied: Option<Copied>) -> Self {
-        Self { inner: copied.map_or(Inner::Empty, Inner::Copied) }
+        Self { inner: copied.map_or(Inner::Empty, |copied| Inner::Copied(copied, BodyWatch::default())) }
     }
 }
 
@@ -139,7 +176,7 @@ impl Drop for RequestBody {
         match &self.inner {
             Inner::Empty => {}
             Inner::Streamed(streamed) => streamed.copies.iter().for_each(Copied::cut),
-            Inner::Copied(copied) => copied.abandon(),
+            Inner::Copied(copied, _) => copied.abandon(),
         }
     }
 }
@@ -202,9 +239,14 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.get_mut().inner {
             Inner::Empty => Poll::Ready(None),
-            Inner::Copied(copied) => copied.poll_frame(context),
+            Inner::Copied(copied, watch) => {
+                let polled = copied.poll_frame(context);
+                watch.note(&polled);
+                polled
+            }
             Inner::Streamed(streamed) => {
                 let polled = streamed.poll_frame(context);
+                streamed.watch.note(&polled);
                 streamed.hand_on(&polled);
                 polled
             }
@@ -215,7 +257,7 @@ impl Body for RequestBody {
         match &self.inner {
             Inner::Empty => true,
             Inner::Streamed(streamed) => streamed.body.is_end_stream(),
-            Inner::Copied(copied) => copied.is_end_stream(),
+            Inner::Copied(copied, _) => copied.is_end_stream(),
         }
     }
 
@@ -223,7 +265,7 @@ impl Body for RequestBody {
         match &self.inner {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Streamed(streamed) => streamed.body.size_hint(),
-            Inner::Copied(copied) => copied.size_hint(),
+            Inner::Copied(copied, _) => copied.size_hint(),
         }
     }
 }

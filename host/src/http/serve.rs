@@ -384,7 +384,9 @@ async fn send(
             Err(_) if deadline.is_none() && progress.last() + limits.response_timeout > until => {}
             Err(_) => {
                 entry.waited += asked.elapsed();
-                caller.gave_up(cluster);
+                if !watch.lacks() {
+                    caller.gave_up(cluster);
+                }
                 return Err(Refusal::because(Reason::UpstreamTimeout, BodyLimit::Overdue.to_string()));
             }
         }

@@ -33,9 +33,14 @@ impl Caller {
         Self { client, ..self }
     }
 
-    /// Remembers who is asked now.
+    /// Remembers who is asked now: over a connection that is there.
     pub(super) fn ask(&self, endpoint: Option<&Arc<Endpoint>>) {
         *self.asking.borrow_mut() = endpoint.cloned();
+    }
+
+    /// Whether somebody was being asked.
+    pub(super) fn asked(&self) -> bool {
+        self.asking.borrow_mut().take().is_some()
     }
 
     /// The time for an answer is over: who was asked then failed.

@@ -75,13 +75,13 @@ pub(super) struct Way<'w> {
 }
 
 impl Way<'_> {
-    /// A new connection, ready for what is to be spoken.
-    pub(super) async fn bytes(self) -> Result<Io, ConnectError> {
+    /// A new connection in this place, ready for what is to be spoken.
+    pub(super) async fn bytes(self, place: Place) -> Result<Io, ConnectError> {
         let most = self.cluster.connect_timeout;
-        tokio::time::timeout(most, self.connect()).await.unwrap_or(Err(ConnectError::Timeout(most)))
+        tokio::time::timeout(most, self.connect(place)).await.unwrap_or(Err(ConnectError::Timeout(most)))
     }
 
-    async fn connect(self) -> Result<Io, ConnectError> {
+    async fn connect(self, place: Place) -> Result<Io, ConnectError> {
         let Self { cluster, address, caller, offer } = self;
         let stream = TcpStream::connect(address).await.map_err(ConnectError::Refused)?;
         let mut stream = Stream::new(stream).map_err(ConnectError::Refused)?;
@@ -90,9 +90,9 @@ impl Way<'_> {
             stream.write_all(&header).await.map_err(ConnectError::Refused)?;
         }
         match &cluster.tls {
-            None => Ok(Io::Plain(stream)),
+            None => Ok(Io::Plain { stream, _place: place }),
             Some(tls) => match tls.connect(stream, address.ip(), offer).await {
-                Ok(stream) => Ok(Io::Tls(Box::new(stream))),
+                Ok(stream) => Ok(Io::Tls { stream: Box::new(stream), _place: place }),
                 Err(why) => Err(ConnectError::Tls(why.into())),
             },
         }
@@ -100,7 +100,7 @@ impl Way<'_> {
 }
 
 /// HTTP/1.1 on a connection, driven by a task of this worker.
-pub(super) async fn http1<B>(io: Io, place: Place, address: SocketAddr) -> Result<http1::SendRequest<B>, ConnectError>
+pub(super) async fn http1<B>(io: Io, address: SocketAddr) -> Result<http1::SendRequest<B>, ConnectError>
 where
     B: Body + 'static,
     B::Data: Send,
@@ -109,7 +109,6 @@ where
     let handshake = http1::handshake(TokioIo::new(io)).await;
     let (sender, connection) = handshake.map_err(|error| ConnectError::Protocol(Arc::new(error)))?;
     tokio::task::spawn_local(async move {
-        let _place = place;
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%address, %error, "upstream connection ended");
         }
@@ -120,7 +119,6 @@ where
 /// HTTP/2 on a connection, by prior knowledge or as agreed, driven by a task of this worker.
 pub(super) async fn http2<B>(
     io: Io,
-    place: Place,
     address: SocketAddr,
     timeout: Duration,
 ) -> Result<http2::SendRequest<B>, ConnectError>
@@ -138,7 +136,6 @@ where
         .map_err(|_| ConnectError::Timeout(timeout))?
         .map_err(|error| ConnectError::Protocol(Arc::new(error)))?;
     tokio::task::spawn_local(async move {
-        let _place = place;
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "upstream connection ended");
         }
@@ -160,12 +157,12 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let place = pool.place(held).ok_or(ConnectError::Exhausted)?;
-    let io = way.bytes().await?;
+    let io = way.bytes(place).await?;
     // An endpoint that agrees to nothing does not negotiate: it is taken to speak what was asked for first of all.
     let http2_wanted = way.offer == Offer::Http2;
     match io.agreed_http2().unwrap_or(http2_wanted) {
         false if http2_wanted => Err(ConnectError::Tls("it does not speak HTTP/2".into())),
-        false => http1(io, place, way.address).await.map(Either::Http1),
-        true => http2(io, place, way.address, way.cluster.connect_timeout).await.map(Either::Http2),
+        false => http1(io, way.address).await.map(Either::Http1),
+        true => http2(io, way.address, way.cluster.connect_timeout).await.map(Either::Http2),
     }
 }

@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -44,7 +45,7 @@ struct Inner {
     idle_timeout: Duration,
     age: Duration,
     most_open: usize,
-    open: Cell<usize>,
+    open: Arc<AtomicUsize>,
     http1: RefCell<HashMap<Key, Vec<Idle>>>,
     http2: RefCell<HashMap<Key, Vec<Shared>>>,
     /// Who connects to it now, and how that last failed.
@@ -89,8 +90,30 @@ struct Use {
     /// So far.
     served: Cell<u32>,
     since: Cell<Instant>,
+    /// Where the cluster may have so many connections and no more.
+    counted: Option<Counted>,
+}
+
+/// A shared connection among those that its cluster may have.
+#[derive(Debug)]
+struct Counted {
+    pool: Weak<Inner>,
+    key: Key,
+    usage: Arc<Usage>,
     /// Who is told when a stream ends.
-    waiting: Option<Rc<Waiting>>,
+    waiting: Rc<Waiting>,
+}
+
+impl Counted {
+    /// A stream ended: it is for who waits here; a connection that has no more of them is for who waits elsewhere.
+    fn ended(&self) {
+        self.waiting.told.notify_one();
+        if self.usage.waiting() > 0
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.give_up(self.key, &self.usage);
+        }
+    }
 }
 
 /// A request's stream on a shared connection, for as long as it is open.
@@ -109,8 +132,8 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
         self.0.since.set(Instant::now());
-        if let Some(waiting) = &self.0.waiting {
-            waiting.told.notify_one();
+        if let Some(counted) = &self.0.counted {
+            counted.ended();
         }
     }
 }
@@ -168,22 +191,18 @@ impl Connecting {
     }
 }
 
-/// A connection's place, for as long as it is open.
+/// A connection's place, for as long as it is open. It goes with the bytes, which hyper hands on only if they may be sent
+/// to other threads.
+#[derive(Debug)]
 pub(super) struct Place {
-    inner: Rc<Inner>,
+    open: Arc<AtomicUsize>,
     /// Among those that its cluster may have.
-    held: Option<Held>,
-}
-
-impl std::fmt::Debug for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").field("held", &self.held).finish_non_exhaustive()
-    }
+    _held: Option<Held>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.inner.open.set(self.inner.open.get() - 1);
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -223,6 +242,37 @@ impl Inner {
         let idle = kept.connection.terms.idle.unwrap_or(self.idle_timeout);
         now.duration_since(kept.since) < idle && now.duration_since(kept.connection.opened) < self.age
     }
+
+    /// How many wait here for a connection to where it leads.
+    fn waiting_here(&self, key: Key) -> usize {
+        self.waiting.borrow().get(&key).map_or(0, |waiting| waiting.count.get())
+    }
+
+    /// Closes as many connections without a request as others wait for places, but none that somebody here waits for.
+    fn give_up(&self, key: Key, usage: &Usage) {
+        let here = self.waiting_here(key);
+        let mut wanted = usage.waiting().saturating_sub(here);
+        if let Some(idle) = self.http1.borrow_mut().get_mut(&key) {
+            while wanted > 0 && idle.len() > here {
+                // The place of one that is closed already is free.
+                let live = idle.pop().is_some_and(|kept| !kept.connection.sender.is_closed());
+                wanted -= usize::from(live);
+            }
+        }
+        if let Some(shared) = self.http2.borrow_mut().get_mut(&key).filter(|_| here == 0) {
+            shared.retain(|shared| {
+                let given_up = wanted > 0 && shared.use_.streams.get() == 0;
+                wanted -= usize::from(given_up && !shared.sender.is_closed());
+                !given_up
+            });
+        }
+    }
+
+    /// Whether there is a connection that is or may become idle.
+    fn may_give_up(&self, key: Key) -> bool {
+        self.http1.borrow().get(&key).is_some_and(|idle| !idle.is_empty())
+            || self.http2.borrow().get(&key).is_some_and(|shared| !shared.is_empty())
+    }
 }
 
 impl Pool {
@@ -234,7 +284,7 @@ impl Pool {
             idle_timeout: limits.upstream_idle_timeout,
             age: limits.upstream_age,
             most_open,
-            open: Cell::new(0),
+            open: Arc::default(),
             http1: RefCell::new(HashMap::new()),
             http2: RefCell::new(HashMap::new()),
             connecting: RefCell::default(),
@@ -247,17 +297,17 @@ impl Pool {
     /// How many connections are open.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.inner.open.get()
+        self.inner.open.load(Ordering::Relaxed)
     }
 
     /// A place for one more connection; none when all are taken. Idle ones are closed then, for whoever comes next.
     pub(super) fn place(&self, held: Option<Held>) -> Option<Place> {
-        if self.inner.open.get() >= self.inner.most_open {
+        if self.open() >= self.inner.most_open {
             self.inner.http1.borrow_mut().clear();
             return None;
         }
-        self.inner.open.set(self.inner.open.get() + 1);
-        Some(Place { inner: Rc::clone(&self.inner), held })
+        self.inner.open.fetch_add(1, Ordering::Relaxed);
+        Some(Place { open: Arc::clone(&self.inner.open), _held: held })
     }
 
     /// The connection that was idle for the shortest time, if it is still good.
@@ -295,39 +345,30 @@ impl Pool {
             idle.push(Idle { connection, since: Instant::now() });
         }
         drop(connections);
-        match (near, usage) {
-            (Some(near), _) => near.told.notify_one(),
-            (None, Some(usage)) => self.lend(key, usage),
-            (None, None) => {}
+        if let Some(near) = near {
+            near.told.notify_one();
+        }
+        if let Some(usage) = usage {
+            self.lend(key, usage);
         }
     }
 
-    /// Gives up idle connections one by one while other workers need their places.
+    /// Gives up connections that have no request while others need their places.
     fn lend(&self, key: Key, usage: Arc<Usage>) {
         if !self.inner.lent.borrow_mut().insert(key) {
             return;
         }
         let inner = Rc::clone(&self.inner);
         tokio::task::spawn_local(async move {
-            let mut wanted = pin!(usage.wanted().notified());
-            wanted.as_mut().enable();
-            // Who began to wait before that told nobody here.
-            let mut now = usage.waiting() > 0;
             loop {
-                let told = now || tokio::time::timeout(LOOK, wanted.as_mut()).await.is_ok();
-                now = false;
-                if told {
-                    wanted.set(usage.wanted().notified());
-                    wanted.as_mut().enable();
-                }
-                let mut connections = inner.http1.borrow_mut();
-                let Some(idle) = connections.get_mut(&key) else { break };
-                if told {
-                    idle.pop();
-                }
-                if idle.is_empty() {
+                let mut wanted = pin!(usage.wanted().notified());
+                wanted.as_mut().enable();
+                // Who began to wait before that told nobody here.
+                inner.give_up(key, &usage);
+                if !inner.may_give_up(key) {
                     break;
                 }
+                let _ = tokio::time::timeout(LOOK, wanted).await;
             }
             inner.lent.borrow_mut().remove(&key);
         });
@@ -344,28 +385,41 @@ impl Pool {
         Rc::clone(self.inner.waiting.borrow_mut().entry(key).or_default())
     }
 
-    /// A stream on a shared connection that has room for one.
+    /// A stream on a shared connection that has room for one. Those that may take no more are let go: they end with what
+    /// is under way on them.
     pub(super) fn shared_http2(&self, key: Key) -> Option<(http2::SendRequest<RequestBody>, Stream)> {
         let mut connections = self.inner.http2.borrow_mut();
         let shared = connections.get_mut(&key)?;
-        shared.retain(|shared| !shared.sender.is_closed() && !shared.terms.used_up(shared.use_.served.get()));
         let now = Instant::now();
-        let young = |shared: &&Shared| now.duration_since(shared.opened) < self.inner.age;
-        let free = shared.iter().filter(young).find(|shared| shared.use_.streams.get() < MOST_STREAMS)?;
+        shared.retain(|shared| {
+            let young = now.duration_since(shared.opened) < self.inner.age;
+            young && !shared.sender.is_closed() && !shared.terms.used_up(shared.use_.served.get())
+        });
+        let free = shared.iter().find(|shared| shared.use_.streams.get() < MOST_STREAMS)?;
         Some((free.sender.clone(), Stream::on(&free.use_)))
+    }
+
+    /// Whether [`Pool::shared_http2`] left a connection whose streams may be waited for.
+    pub(super) fn shares_http2(&self, key: Key) -> bool {
+        self.inner.http2.borrow().get(&key).is_some_and(|shared| !shared.is_empty())
     }
 
     /// Shares a connection, and gives the first stream on it.
     pub(super) fn share_http2(&self, key: Key, sender: http2::SendRequest<RequestBody>, cluster: &Cluster) -> Stream {
-        let use_ = Rc::new(Use {
-            streams: Cell::new(0),
-            served: Cell::new(0),
-            since: Cell::new(Instant::now()),
-            waiting: cluster.limits.connections.map(|_| self.waiting(key)),
+        let counted = cluster.limits.connections.map(|_| Counted {
+            pool: Rc::downgrade(&self.inner),
+            key,
+            usage: Arc::clone(cluster.usage()),
+            waiting: self.waiting(key),
         });
+        let use_ =
+            Rc::new(Use { streams: Cell::new(0), served: Cell::new(0), since: Cell::new(Instant::now()), counted });
         let stream = Stream::on(&use_);
         let shared = Shared { sender, opened: Instant::now(), use_, terms: Terms::of(cluster) };
         self.inner.http2.borrow_mut().entry(key).or_default().push(shared);
+        if cluster.limits.connections.is_some() {
+            self.lend(key, Arc::clone(cluster.usage()));
+        }
         stream
     }
 

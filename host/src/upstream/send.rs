@@ -164,7 +164,6 @@ pub async fn send(
         let avoided: &[SocketAddr] = if retries.avoids_tried() { &tried } else { &[] };
         let chosen = cluster.choose(avoided, hashed.as_ref().map(|hashed| hashed.value));
         let endpoint = chosen.ok_or_else(|| SendError::nobody(cluster))?;
-        caller.ask(cluster.outlier.as_ref().map(|_| endpoint));
         let one = Try { pool, cluster, endpoint, caller };
         let spoken = match cluster.protocol {
             UpstreamProtocol::Http1 => Some(false),
@@ -174,6 +173,7 @@ pub async fn send(
             UpstreamProtocol::Alpn if upgrade => Some(false),
             UpstreamProtocol::Alpn => endpoint.speaks_http2(),
         };
+        let body = cluster.outlier.and_then(|_| request.body().watch());
         let copy = retries.copy(&request, spoken != Some(false));
         let request_held = held.take();
         let trying = one.send(spoken, request, request_held);
@@ -185,8 +185,10 @@ pub async fn send(
             }),
         };
         if cluster.outlier.is_some() {
-            caller.ask(None);
-            if let Some(verdict) = verdict(&outcome, grpc) {
+            let lacks = body.as_ref().is_some_and(|body| body.lacks());
+            let ours =
+                Ours { body_failed: body.is_some_and(|body| body.failed()), unanswerable: !caller.asked() || lacks };
+            if let Some(verdict) = verdict(&outcome, grpc, ours) {
                 cluster.judge(endpoint, verdict);
             }
         }
@@ -208,8 +210,17 @@ pub async fn send(
     }
 }
 
+/// What of a try is not its endpoint's doing.
+#[derive(Clone, Copy, Debug)]
+struct Ours {
+    /// The request broke off on this side.
+    body_failed: bool,
+    /// It did not get to the endpoint, or not all of it.
+    unanswerable: bool,
+}
+
 /// What a try says of its endpoint; none when it says nothing.
-fn verdict(outcome: &Result<Exchange, Failed>, grpc: bool) -> Option<Verdict> {
+fn verdict(outcome: &Result<Exchange, Failed>, grpc: bool, ours: Ours) -> Option<Verdict> {
     match outcome {
         Ok(exchange) => {
             let response = &exchange.response;
@@ -219,6 +230,8 @@ fn verdict(outcome: &Result<Exchange, Failed>, grpc: bool) -> Option<Verdict> {
         }
         Err(failed) => match &failed.error {
             SendError::Connect { source, .. } if source.is_own() => None,
+            SendError::Broken { source, .. } if source.is_user() || ours.body_failed => None,
+            SendError::TryTimeout { .. } if ours.unanswerable => None,
             SendError::Connect { .. } | SendError::TryTimeout { .. } | SendError::Broken { .. } => {
                 Some(Verdict::Gateway)
             }
@@ -245,6 +258,11 @@ impl Try<'_> {
 
     fn way(&self, offer: Offer) -> Way<'_> {
         Way { cluster: self.cluster, address: self.endpoint.address, caller: self.caller, offer }
+    }
+
+    /// From here on it is for the endpoint to answer.
+    fn ask(self) {
+        self.caller.ask(self.cluster.outlier.as_ref().map(|_| self.endpoint));
     }
 
     fn unconnected(self, source: ConnectError, request: Request<RequestBody>) -> Failed {
@@ -285,7 +303,10 @@ impl Try<'_> {
             return Ok(known);
         }
         let _pending = self.cluster.hold(Limited::Pending)?;
-        let held = self.cluster.hold(Limited::Connections)?;
+        let usage = self.cluster.usage();
+        // Without it nothing could be asked of the endpoint, whoever has the places.
+        let beyond = |_| Some(usage.hold_beyond(Limited::Connections));
+        let held = self.cluster.hold(Limited::Connections).unwrap_or_else(beyond);
         let connected = connect(self.pool, held, self.way(Offer::Either)).await;
         self.endpoint.note(&connected);
         match connected.inspect_err(|error| connecting.failed(error))? {
@@ -318,6 +339,7 @@ impl Try<'_> {
         while let Some(mut http1) = self.pool.take_http1(key) {
             // Sent twice it does no harm.
             let again = if request.method().is_safe() { Copied::of(&request) } else { None };
+            self.ask();
             match http1.serve().try_send_request(request).await {
                 Ok(response) => return Ok(self.exchange(key, places, http1, response)),
                 Err(mut failed) => match (failed.take_message(), again) {
@@ -334,10 +356,12 @@ impl Try<'_> {
                 },
             }
         }
+        self.caller.ask(None);
         let mut http1 = match self.fresh_http1(key).await {
             Ok(http1) => http1,
             Err(source) => return Err(self.unconnected(source, request)),
         };
+        self.ask();
         match http1.serve().try_send_request(request).await {
             Ok(response) => Ok(self.exchange(key, places, http1, response)),
             Err(mut failed) => {
@@ -391,10 +415,12 @@ impl Try<'_> {
         let scheme = if self.cluster.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         request = with_absolute_target(request, scheme);
         loop {
+            self.caller.ask(None);
             let (mut sender, stream, fresh) = match self.shared().await {
                 Ok(shared) => shared,
                 Err(source) => return Err(self.unconnected(source, request)),
             };
+            self.ask();
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let held = Places { _stream: Some(stream), ..places };
@@ -430,10 +456,13 @@ impl Try<'_> {
         let held = match self.cluster.limits.connections {
             None => None,
             Some(most) => {
-                let waiter = self.pool.wait(key);
-                match self.cluster.usage().connection(most, waiter.told(), shared).await {
+                let (waiter, usage) = (self.pool.wait(key), self.cluster.usage());
+                // Who has no stream to wait for may have one connection more than there may be.
+                let other = || shared().map(Some).or_else(|| (!self.pool.shares_http2(key)).then_some(None));
+                match usage.connection(most, waiter.told(), other).await {
                     Ok(held) => Some(held),
-                    Err((sender, stream)) => return Ok((sender, stream, false)),
+                    Err(Some((sender, stream))) => return Ok((sender, stream, false)),
+                    Err(None) => Some(usage.hold_beyond(Limited::Connections)),
                 }
             }
         };

@@ -10,8 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::connect::Way;
 use super::health::Verdict;
 use super::io::Io;
-use super::pool::Place;
-use super::usage::Held;
 use super::{Active, Caller, Cluster, ConnectError, Limited, Pool, SendError, hash};
 use crate::model::Balance;
 use crate::tls::Offer;
@@ -20,15 +18,13 @@ use crate::tls::Offer;
 const MOST_TRIES: usize = 3;
 
 /// A connection to an endpoint of a cluster. It holds its places, at the endpoint and among the cluster's and the
-/// worker's connections, for as long as it is there.
+/// worker's connections, for as long as it is there; it is no request.
 #[derive(Debug)]
 pub struct ClusterStream {
     /// The other end.
     pub endpoint: SocketAddr,
     io: Io,
     _active: Active,
-    _place: Place,
-    _request: Option<Held>,
 }
 
 /// Connects a client to an endpoint of a cluster that is not refused, with the PROXY protocol and TLS as it wants them;
@@ -37,7 +33,6 @@ pub struct ClusterStream {
 /// # Errors
 /// [`SendError`] of the last try.
 pub async fn connect_stream(pool: &Pool, cluster: &Cluster, caller: &Caller) -> Result<ClusterStream, SendError> {
-    let request = cluster.hold(Limited::Requests)?;
     let hash = match &cluster.balance {
         Balance::Hash(on) => hash::of_connection(on, caller),
         _ => None,
@@ -50,12 +45,12 @@ pub async fn connect_stream(pool: &Pool, cluster: &Cluster, caller: &Caller) -> 
         let held = cluster.hold(Limited::Connections)?;
         let unplaced = SendError::Connect { endpoint: address, source: ConnectError::Exhausted };
         let place = pool.place(held).ok_or(unplaced)?;
-        let connected = Way { cluster, address, caller, offer: Offer::Nothing }.bytes().await;
+        let connected = Way { cluster, address, caller, offer: Offer::Nothing }.bytes(place).await;
         endpoint.note(&connected);
         match connected {
             Ok(io) => {
                 cluster.judge(endpoint, Verdict::Well);
-                return Ok(ClusterStream { endpoint: address, io, _active: active, _place: place, _request: request });
+                return Ok(ClusterStream { endpoint: address, io, _active: active });
             }
             Err(source) => {
                 cluster.judge(endpoint, Verdict::Gateway);

@@ -9,19 +9,20 @@ use bytes::Bytes;
 use http::header::{HOST, SET_COOKIE};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::pool::Key;
 use super::*;
 use crate::bootstrap::Limits;
-use crate::http::RequestBody;
-use crate::model::{HashCookie, HashOn};
+use crate::http::{LocalExecutor, RequestBody};
+use crate::model::{HashCookie, HashOn, Retry};
 
-/// A server of HTTP/1.1 that answers with a status once it is told to.
+/// A server that answers with a status once it is told to.
 struct Server {
     address: SocketAddr,
     connections: Rc<Cell<usize>>,
@@ -31,7 +32,12 @@ struct Server {
 }
 
 impl Server {
+    /// Of HTTP/1.1.
     async fn start() -> Self {
+        Self::speaking(false).await
+    }
+
+    async fn speaking(http2: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
@@ -56,8 +62,14 @@ impl Server {
                         Ok::<_, std::convert::Infallible>(response)
                     }
                 });
-                let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                tokio::task::spawn_local(async move { drop(serving.await) });
+                let stream = TokioIo::new(stream);
+                if http2 {
+                    let serving = http2::Builder::new(LocalExecutor).serve_connection(stream, service);
+                    tokio::task::spawn_local(async move { drop(serving.await) });
+                } else {
+                    let serving = http1::Builder::new().serve_connection(stream, service);
+                    tokio::task::spawn_local(async move { drop(serving.await) });
+                }
             }
         });
         server
@@ -182,6 +194,143 @@ fn many_requests_of_several_workers_share_few_connections() {
 }
 
 #[test]
+fn places_are_given_up_for_as_many_as_wait() {
+    run(async {
+        let server = Server::start().await;
+        server.go.send_replace(false);
+        let limits = ClusterLimits { connections: Some(2), ..ClusterLimits::default() };
+        let cluster = limited(limits, server.address);
+        let workers = [pool(), pool()];
+        for (worker, asked) in workers.iter().zip([2, 4]) {
+            let both = [asking(worker, &cluster), asking(worker, &cluster)];
+            server.asked(asked).await;
+            server.go.send_replace(true);
+            for asked in both {
+                assert_eq!(asked.await.unwrap().unwrap(), 200);
+            }
+            server.go.send_replace(false);
+        }
+    });
+}
+
+#[test]
+fn what_was_kept_for_who_waits_no_more_is_given_up() {
+    run(async {
+        let server = Server::start().await;
+        let limits = ClusterLimits { connections: Some(1), ..ClusterLimits::default() };
+        let (workers, cluster) = ([pool(), pool()], limited(limits, server.address));
+        let waiter = workers[0].wait(Key { address: server.address, lane: 1, caller: None });
+        ask(&workers[0], &cluster).await.unwrap();
+        drop(waiter);
+        let other = tokio::time::timeout(Duration::from_secs(2), ask(&workers[1], &cluster)).await;
+        assert_eq!(other.unwrap().unwrap(), 200);
+    });
+}
+
+fn limited_http2(connections: u32, addresses: &[SocketAddr]) -> Rc<Cluster> {
+    let limits = ClusterLimits { connections: Some(connections), ..ClusterLimits::default() };
+    let (protocol, balance) = (UpstreamProtocol::Http2, Balance::RoundRobin);
+    cluster(&model::Cluster { limits, protocol, balance, ..model::Cluster::plain("c") }, 1, addresses)
+}
+
+#[test]
+fn each_worker_has_a_shared_connection_to_each_endpoint() {
+    run(async {
+        let servers = [Server::speaking(true).await, Server::speaking(true).await];
+        let cluster = limited_http2(1, &[servers[0].address, servers[1].address]);
+        let workers = [pool(), pool()];
+        for server in &servers {
+            server.go.send_replace(false);
+        }
+        let asking: Vec<_> = (0..8).map(|turn| asking(&workers[turn / 4], &cluster)).collect();
+        for server in &servers {
+            server.asked(4).await;
+            server.go.send_replace(true);
+            assert_eq!(server.connections.get(), 2);
+        }
+        for asked in asking {
+            assert_eq!(asked.await.unwrap().unwrap(), 200);
+        }
+    });
+}
+
+#[test]
+fn an_old_shared_connection_is_in_nobodys_way() {
+    run(async {
+        let server = Server::speaking(true).await;
+        let cluster = limited_http2(1, &[server.address]);
+        let limits = Limits { upstream_age: Duration::from_millis(20), ..Limits::default() };
+        let pool = Pool::new(&limits, 100);
+        let long = send(&pool, &cluster, None, &caller(1), request()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        ask(&pool, &cluster).await.unwrap();
+        assert_eq!((server.connections.get(), cluster.in_use(Limited::Connections)), (2, 2));
+        long.response.into_body().collect().await.unwrap();
+        while cluster.in_use(Limited::Connections) > 1 {
+            settled().await;
+        }
+    });
+}
+
+#[test]
+fn a_shared_connection_without_streams_is_given_up() {
+    for idle_before in [true, false] {
+        run(async {
+            let server = Server::speaking(true).await;
+            let cluster = limited_http2(2, &[server.address]);
+            let workers = [pool(), pool()];
+            let mut stream = Some(send(&workers[0], &cluster, None, &caller(1), request()).await.unwrap());
+            server.go.send_replace(false);
+            if idle_before {
+                stream = None;
+            }
+            let all: Vec<_> = (0..101).map(|_| asking(&workers[1], &cluster)).collect();
+            server.asked(1 + 100).await;
+            while stream.is_some() && cluster.usage().waiting() == 0 {
+                settled().await;
+            }
+            drop(stream);
+            server.asked(1 + 101).await;
+            assert_eq!((server.connections.get(), cluster.in_use(Limited::Connections)), (3, 2));
+            server.go.send_replace(true);
+            for asked in all {
+                assert_eq!(asked.await.unwrap().unwrap(), 200);
+            }
+        });
+    }
+}
+
+#[test]
+fn what_a_connection_became_keeps_its_place() {
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::task::spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut seen).await.unwrap();
+            }
+            let switched = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+            stream.write_all(switched.as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let limits = ClusterLimits { connections: Some(1), ..ClusterLimits::default() };
+        let (pool, cluster) = (pool(), limited(limits, address));
+        let mut request = request();
+        request.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
+        request.headers_mut().insert(http::header::UPGRADE, HeaderValue::from_static("x"));
+        let exchange = send(&pool, &cluster, None, &caller(1), request).await.unwrap();
+        let upgraded = hyper::upgrade::on(exchange.response).await.unwrap();
+        settled().await;
+        assert_eq!((pool.open(), cluster.in_use(Limited::Connections)), (1, 1));
+        drop(upgraded);
+        settled().await;
+        assert_eq!((pool.open(), cluster.in_use(Limited::Connections)), (0, 0));
+    });
+}
+
+#[test]
 fn no_more_requests_are_under_way_than_may_be() {
     run(async {
         let server = Server::start().await;
@@ -291,6 +440,74 @@ fn endpoints_that_cannot_be_reached_or_do_not_answer_are_left_out() {
     });
 }
 
+/// One failure is enough.
+fn strict() -> Outlier {
+    Outlier {
+        consecutive_errors: None,
+        consecutive_gateway_errors: Some(1),
+        interval: Duration::from_secs(10),
+        ejection: Duration::from_secs(60),
+        max_percent: 100,
+        min_health_percent: 0,
+    }
+}
+
+#[test]
+fn endpoints_are_not_blamed_for_bodies_that_fail_or_do_not_come() {
+    for (protocol, http2) in [(UpstreamProtocol::Http1, false), (UpstreamProtocol::Http2, true)] {
+        run(async {
+            let server = Server::speaking(http2).await;
+            server.go.send_replace(false);
+            let said = model::Cluster { protocol, outlier: Some(strict()), ..model::Cluster::plain("c") };
+            let (pool, cluster) = (pool(), cluster(&said, 0, &[server.address]));
+            let broken = request().map(|_| RequestBody::bad(true));
+            let failed = send(&pool, &cluster, None, &caller(1), broken).await.unwrap_err();
+            assert!(matches!(failed, SendError::Broken { .. }), "{failed}");
+            let stalled = request().map(|_| RequestBody::bad(false));
+            let late = send(&pool, &cluster, Some(&impatient()), &caller(1), stalled).await.unwrap_err();
+            assert!(matches!(late, SendError::TryTimeout { .. }), "{late}");
+            assert!(cluster.endpoints[0].left_out().is_none());
+            let late = send(&pool, &cluster, Some(&impatient()), &caller(1), request()).await.unwrap_err();
+            assert!(matches!(late, SendError::TryTimeout { .. }), "{late}");
+            assert!(cluster.endpoints[0].left_out().is_some(), "it was asked all of it");
+        });
+    }
+}
+
+fn impatient() -> Retry {
+    Retry {
+        attempts: 0,
+        on: Vec::new(),
+        statuses: Vec::new(),
+        per_try: Some(Duration::from_millis(50)),
+        backoff: Duration::ZERO,
+        max_backoff: Duration::ZERO,
+        avoid_tried: false,
+    }
+}
+
+#[test]
+fn endpoints_are_not_blamed_for_waits_for_a_place() {
+    run(async {
+        let server = Server::start().await;
+        server.go.send_replace(false);
+        let limits = ClusterLimits { connections: Some(1), ..ClusterLimits::default() };
+        let said = model::Cluster { limits, outlier: Some(strict()), ..model::Cluster::plain("c") };
+        let (pool, cluster) = (pool(), cluster(&said, 0, &[server.address]));
+        let first = asking(&pool, &cluster);
+        server.asked(1).await;
+        let waiting = caller(2);
+        let sending = send(&pool, &cluster, None, &waiting, request());
+        assert!(tokio::time::timeout(Duration::from_millis(30), sending).await.is_err());
+        waiting.gave_up(&cluster);
+        let late = send(&pool, &cluster, Some(&impatient()), &caller(1), request()).await.unwrap_err();
+        assert!(matches!(late, SendError::TryTimeout { .. }), "{late}");
+        assert!(cluster.endpoints[0].left_out().is_none());
+        server.go.send_replace(true);
+        assert_eq!(first.await.unwrap().unwrap(), 200);
+    });
+}
+
 #[test]
 fn a_cookie_keeps_a_client_with_its_endpoint() {
     run(async {
@@ -362,7 +579,7 @@ fn a_stream_steps_over_endpoints_that_are_not_there() {
     run(async {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let (address, lines) = listening().await;
-        let limits = ClusterLimits { connections: Some(1), ..ClusterLimits::default() };
+        let limits = ClusterLimits { connections: Some(1), requests: Some(0), ..ClusterLimits::default() };
         let said = model::Cluster {
             balance: Balance::RoundRobin,
             proxy_protocol: Some(ProxyVersion::V1),

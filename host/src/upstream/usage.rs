@@ -86,18 +86,25 @@ impl Drop for Held {
 }
 
 /// A request that waits for a connection.
-struct Waits<'u>(&'u Usage);
+struct Waits<'u> {
+    usage: &'u Usage,
+    served: bool,
+}
 
 impl<'u> Waits<'u> {
     fn begin(usage: &'u Usage) -> Self {
         usage.waiting.fetch_add(1, Ordering::SeqCst);
-        Self(usage)
+        Self { usage, served: false }
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        let others = self.usage.waiting.fetch_sub(1, Ordering::SeqCst) > 1;
+        // What was kept idle for who waits no more, others may want.
+        if others && !self.served {
+            self.usage.wanted.notify_waiters();
+        }
     }
 }
 
@@ -118,6 +125,12 @@ impl Usage {
         let more = |now: u32| (now < most).then(|| now + 1);
         count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
         Some(Held { usage: Arc::clone(self), limited })
+    }
+
+    /// One more, however many there are.
+    pub(super) fn hold_beyond(self: &Arc<Self>, limited: Limited) -> Held {
+        self.held[limited as usize].fetch_add(1, Ordering::SeqCst);
+        Held { usage: Arc::clone(self), limited }
     }
 
     /// One more where that is limited.
@@ -145,21 +158,29 @@ impl Usage {
         if let Some(held) = self.try_hold(Limited::Connections, most) {
             return Ok(held);
         }
-        let _waits = Waits::begin(self);
+        let mut waits = Waits::begin(self);
+        let mut woken = false;
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
             let mut near = std::pin::pin!(here.notified());
-            freed.as_mut().enable();
+            woken |= freed.as_mut().enable();
             near.as_mut().enable();
             if let Some(found) = other() {
+                waits.served = true;
+                if woken {
+                    // The place that is free is somebody else's then.
+                    self.freed.notify_one();
+                }
                 return Err(found);
             }
             if let Some(held) = self.try_hold(Limited::Connections, most) {
+                waits.served = true;
                 return Ok(held);
             }
+            woken = false;
             self.wanted.notify_waiters();
             tokio::select! {
-                () = freed => {}
+                () = freed => woken = true,
                 () = near => {}
             }
         }
@@ -193,6 +214,32 @@ mod tests {
         assert!(usage.hold(Limited::Requests, &limits).is_ok());
         drop(two);
         assert!(usage.hold(Limited::Connections, &limits).unwrap().is_none(), "what is not limited is not counted");
+    }
+
+    #[test]
+    fn who_finds_another_connection_passes_the_place_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let usage = Arc::new(Usage::default());
+            let held = usage.try_hold(Limited::Connections, 1).unwrap();
+            let found = std::rc::Rc::new(std::cell::Cell::new(false));
+            let (first, finds) = (Arc::clone(&usage), std::rc::Rc::clone(&found));
+            let first = tokio::task::spawn_local(async move {
+                first.connection(1, &Notify::new(), || finds.get().then_some(())).await.map(drop)
+            });
+            let second = Arc::clone(&usage);
+            let second = async move { second.connection(1, &Notify::new(), || None::<()>).await.map(drop) };
+            let second = tokio::task::spawn_local(second);
+            while usage.waiting() < 2 {
+                tokio::task::yield_now().await;
+            }
+            found.set(true);
+            drop(held);
+            assert_eq!(first.await.unwrap(), Err(()));
+            let second = tokio::time::timeout(std::time::Duration::from_secs(5), second).await;
+            assert_eq!(second.expect("it is told").unwrap(), Ok(()));
+        });
     }
 
     #[test]
