@@ -60,7 +60,8 @@ struct Port {
     /// Of the endpoints.
     target: u16,
     speaks: Speaks,
-    field: String,
+    /// Of several ServiceEntries that are joined, the one that says it.
+    origin: Origin,
 }
 
 /// What a port is said to speak.
@@ -76,12 +77,19 @@ enum Speaks {
 #[derive(Clone, Debug)]
 enum Members {
     Service,
-    Fixed(Rc<Vec<WorkloadEntry>>),
-    Dns(Rc<Vec<WorkloadEntry>>),
+    Fixed(Vec<Group>),
+    Dns(Vec<Group>),
     /// Another host that stands for this one.
     Alias(String),
     /// Why there are none.
     Unsupported(String),
+}
+
+/// The endpoints of one ServiceEntry, and the ports that they have.
+#[derive(Clone, Debug)]
+struct Group {
+    ports: Rc<[Port]>,
+    endpoints: Rc<[WorkloadEntry]>,
 }
 
 /// What a host stands for, and the port where an alias has only one.
@@ -141,8 +149,14 @@ impl Destinations {
         all
     }
 
+    /// ServiceEntries of one host and namespace are one, as where each machine has its own.
     fn add(&mut self, backing: Backing) {
-        self.by_host.entry(backing.host.clone()).or_default().push(self.backings.len());
+        let known = self.by_host.entry(backing.host.clone()).or_default();
+        if let Some(older) = known.iter().find(|index| self.backings[**index].is_joined_by(&backing)) {
+            self.backings[*older].join(backing);
+            return;
+        }
+        known.push(self.backings.len());
         self.backings.push(backing);
     }
 
@@ -252,7 +266,7 @@ impl Destinations {
         let mut port = None;
         // An ExternalName may stand for another host, once.
         for _ in 0..2 {
-            let Some(backing) = self.visible(&wanted, namespace, &at, findings)? else {
+            let Some(backing) = self.visible(&wanted, &at, findings)? else {
                 let message = format!("no Service or ServiceEntry is called `{wanted}`; its share answers 503");
                 findings.error(&at, "unknown-destination", message, &self.hint(&wanted));
                 return None;
@@ -282,15 +296,11 @@ impl Destinations {
         None
     }
 
-    /// The object of that host that the gateway may see, its own namespace's first. None when there are only others.
-    fn visible(&self, host: &str, namespace: &str, at: &Place<'_>, findings: &mut Findings) -> Option<Option<usize>> {
+    /// The object of that host that counts among those that the gateway may see. None when there are only others.
+    fn visible(&self, host: &str, at: &Place<'_>, findings: &mut Findings) -> Option<Option<usize>> {
         let Some(known) = self.by_host.get(host) else { return Some(None) };
-        let seen = |index: &&usize| {
-            let backing = &self.backings[**index];
-            backing.exports.reach(&self.gateway_namespace, &backing.object.namespace)
-        };
-        let near = known.iter().filter(seen).find(|index| self.backings[**index].object.namespace == namespace);
-        let found = near.or_else(|| known.iter().find(seen));
+        let seen = known.iter().copied().filter(|index| self.is_seen(*index));
+        let found = seen.min_by_key(|index| self.rank(*index));
         if found.is_none() {
             let owner = self.subject(*known.first()?);
             let message = format!("{owner} is not exported to the gateway's namespace; its share answers 503");
@@ -298,7 +308,25 @@ impl Destinations {
             findings.error(at, "unknown-destination", message, &remedy);
             return None;
         }
-        Some(found.copied())
+        Some(found)
+    }
+
+    fn is_seen(&self, backing: usize) -> bool {
+        let Backing { exports, object, .. } = &self.backings[backing];
+        exports.reach(&self.gateway_namespace, &object.namespace)
+    }
+
+    /// Of several objects of one host the least counts, and of those that are equal the oldest. In Istio nobody takes
+    /// the name of a Service, and what is meant for the gateway's namespace goes before what is for everybody; where
+    /// the VirtualService stands is nothing to a gateway.
+    fn rank(&self, backing: usize) -> (bool, u8) {
+        let Backing { members, exports, object, .. } = &self.backings[backing];
+        let reach = match exports {
+            Exports::All => 2,
+            _ if object.namespace == self.gateway_namespace => 0,
+            _ => 1,
+        };
+        (!matches!(members, Members::Service | Members::Alias(_)), reach)
     }
 
     fn hint(&self, wanted: &str) -> String {
@@ -369,6 +397,31 @@ impl Destinations {
     fn port_list(&self, backing: usize) -> String {
         let numbers: Vec<_> = self.backings[backing].ports.iter().map(|port| port.number.to_string()).collect();
         if numbers.is_empty() { "no port".to_owned() } else { numbers.join(", ") }
+    }
+}
+
+impl Backing {
+    /// Whether a younger one adds to it instead of standing beside it.
+    fn is_joined_by(&self, younger: &Self) -> bool {
+        let alike = matches!(
+            (&self.members, &younger.members),
+            (Members::Fixed(_), Members::Fixed(_)) | (Members::Dns(_), Members::Dns(_))
+        );
+        alike && self.object.namespace == younger.object.namespace && self.exports == younger.exports
+    }
+
+    /// Takes the ports that it lacks, and the endpoints.
+    fn join(&mut self, younger: Self) {
+        for port in younger.ports {
+            if !self.ports.iter().any(|known| known.number == port.number) {
+                self.ports.push(port);
+            }
+        }
+        if let (Members::Fixed(own), Members::Fixed(more)) | (Members::Dns(own), Members::Dns(more)) =
+            (&mut self.members, younger.members)
+        {
+            own.extend(more);
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The cluster of a port: its endpoints, or those of a subset, and how they are treated.
 
+use std::collections::HashSet;
+
 use sekisho_sdk::ObjectKey;
 use sekisho_sdk::model::{Cluster, Endpoint, Endpoints, Label, ServicePort, UpstreamProtocol};
 
-use super::{Backing, Members, Port, Speaks};
+use super::{Backing, Group, Members, Port, Speaks};
 use crate::destination_rule::{Settings, Transport};
 use crate::findings::Findings;
 use crate::names::port_number;
@@ -42,8 +44,8 @@ impl Backing {
         } else {
             format!("{}:{number}/{subset}", self.name)
         };
-        let field = port.map_or_else(String::new, |port| port.field.clone());
-        let mut cluster = Cluster::new(name, self.object.at(field), self.endpoints(wanted, port));
+        let origin = port.map_or_else(|| self.object.at(""), |port| port.origin.clone());
+        let mut cluster = Cluster::new(name, origin, self.endpoints(wanted, port));
         if let Some(Transport::Tls(tls)) = transport {
             cluster.tls = Some(tls.towards(&self.host, &self.names, sources, findings));
         }
@@ -66,8 +68,8 @@ impl Backing {
 
     fn endpoints(&self, wanted: &Wanted<'_>, port: Option<&Port>) -> Endpoints {
         match &self.members {
-            Members::Fixed(members) => Endpoints::Fixed(endpoints(members, wanted, port)),
-            Members::Dns(members) => Endpoints::Dns(endpoints(members, wanted, port)),
+            Members::Fixed(groups) => Endpoints::Fixed(endpoints(groups, wanted, port)),
+            Members::Dns(groups) => Endpoints::Dns(endpoints(groups, wanted, port)),
             _ => {
                 let ObjectKey { namespace, name, .. } = self.object.clone();
                 Endpoints::Service(ServicePort { namespace, name, port: wanted.port, labels: wanted.labels.to_vec() })
@@ -76,20 +78,30 @@ impl Backing {
     }
 }
 
-fn endpoints(members: &[WorkloadEntry], wanted: &Wanted<'_>, port: Option<&Port>) -> Vec<Endpoint> {
-    members
-        .iter()
-        .filter(|member| has(member, wanted.labels))
-        .map(|member| {
-            let named = port.and_then(|port| member.ports.get(&port.name)).and_then(|number| port_number(*number));
-            Endpoint {
-                address: member.address.clone(),
-                port: named.or_else(|| port.map(|port| port.target)).unwrap_or(wanted.port),
-                weight: u32::try_from(member.weight).ok().filter(|weight| *weight > 0).unwrap_or(1),
-                labels: member.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            }
-        })
-        .collect()
+/// Those of every ServiceEntry that has a port of that name, each once.
+fn endpoints(groups: &[Group], wanted: &Wanted<'_>, port: Option<&Port>) -> Vec<Endpoint> {
+    let own = |group| Some((group, own_port(group, port?)?));
+    let all = groups.iter().filter_map(own).flat_map(|(group, port)| {
+        let members = group.endpoints.iter().filter(|member| has(member, wanted.labels));
+        members.map(|member| endpoint(member, port))
+    });
+    let mut known = HashSet::new();
+    all.filter(|endpoint| known.insert((endpoint.address.clone(), endpoint.port))).collect()
+}
+
+/// What stands for a port of the host in one of its ServiceEntries.
+fn own_port<'g>(group: &'g Group, port: &Port) -> Option<&'g Port> {
+    let mut named = group.ports.iter().filter(|own| own.name == port.name);
+    named.clone().find(|own| own.number == port.number).or_else(|| named.next())
+}
+
+fn endpoint(member: &WorkloadEntry, port: &Port) -> Endpoint {
+    Endpoint {
+        address: member.address.clone(),
+        port: member.ports.get(&port.name).and_then(|number| port_number(*number)).unwrap_or(port.target),
+        weight: u32::try_from(member.weight).ok().filter(|weight| *weight > 0).unwrap_or(1),
+        labels: member.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+    }
 }
 
 /// Whether an endpoint has all these labels.

@@ -8,7 +8,7 @@ use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::objects::read as read_object;
 use sekisho_sdk::{Object, ObjectKey};
 
-use super::{Backing, Members, Port, Speaks};
+use super::{Backing, Group, Members, Port, Speaks};
 use crate::findings::{Findings, Place};
 use crate::names::{Exports, check_exports, full_host, is_dns_label, port_number};
 use crate::objects::{EntryPort, ServiceEntry, ServiceEntrySpec, WorkloadEntry};
@@ -27,16 +27,16 @@ pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Op
     remark(&spec, &at, findings);
     check_addresses(&spec, &at, findings);
     check_exports(&spec.export_to, &key.namespace, &at, findings);
-    let ports = ports(&spec, &at, findings);
-    let members = members(&spec, &at, findings);
+    let ports: Rc<[Port]> = ports(&spec, &at, findings).into();
+    let members = members(&spec, &ports, &at, findings);
     let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
     let names: Rc<[String]> = spec.subject_alt_names.clone().into();
     let backings = hosts(&spec, key, domain, &at, findings).into_iter().map(|host| Backing {
         object: key.clone(),
         name: host.clone(),
         exports: exports.clone(),
-        ports: ports.clone(),
-        members: by_host(&members, &host),
+        ports: ports.to_vec(),
+        members: by_host(&members, &ports, &host),
         names: Rc::clone(&names),
         host,
     });
@@ -130,10 +130,11 @@ fn port(index: usize, said: &EntryPort, at: &Place<'_>, findings: &mut Findings)
         findings.error(&at.field("protocol"), "invalid-value", message, "write HTTP, HTTP2, GRPC, HTTPS, TLS or TCP");
     }
     let speaks = speaks.unwrap_or(Speaks::Http1);
-    Some(Port { number, name: said.name.clone(), target, speaks, field: at.to_string() })
+    Some(Port { number, name: said.name.clone(), target, speaks, origin: at.origin() })
 }
 
-fn members(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) -> Members {
+fn members(spec: &ServiceEntrySpec, ports: &Rc<[Port]>, at: &Place<'_>, findings: &mut Findings) -> Members {
+    let group = |endpoints: Vec<WorkloadEntry>| vec![Group { ports: Rc::clone(ports), endpoints: endpoints.into() }];
     if let Some(selector) = &spec.workload_selector {
         let at = at.field("workloadSelector");
         if !spec.endpoints.is_empty() {
@@ -152,17 +153,17 @@ fn members(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) -> 
         "STATIC" if spec.endpoints.is_empty() => {
             let message = "resolution STATIC without endpoints leads nowhere; its share answers 503";
             findings.warning(&at.field("endpoints"), "no-endpoints", message, "add endpoints, or write DNS");
-            Members::Fixed(Rc::new(Vec::new()))
+            Members::Fixed(group(Vec::new()))
         }
-        "STATIC" => Members::Fixed(Rc::new(checked(spec, at, is_address, "an IP address", findings))),
+        "STATIC" => Members::Fixed(group(checked(spec, at, is_address, "an IP address", findings))),
         "DNS" | "DNS_ROUND_ROBIN" => {
             if spec.resolution == "DNS_ROUND_ROBIN" && spec.endpoints.len() > 1 {
                 let message = "resolution DNS_ROUND_ROBIN takes one endpoint at most; the first is used";
                 findings.error(&at.field("endpoints"), "invalid-value", message, "remove the others, or write DNS");
                 let first = checked(spec, at, is_name, "a DNS name or an IP address", findings).into_iter().take(1);
-                return Members::Dns(Rc::new(first.collect()));
+                return Members::Dns(group(first.collect()));
             }
-            Members::Dns(Rc::new(checked(spec, at, is_name, "a DNS name or an IP address", findings)))
+            Members::Dns(group(checked(spec, at, is_name, "a DNS name or an IP address", findings)))
         }
         "" | "NONE" if !spec.endpoints.is_empty() => {
             let message = "resolution NONE has no endpoints";
@@ -183,13 +184,14 @@ fn members(spec: &ServiceEntrySpec, at: &Place<'_>, findings: &mut Findings) -> 
 }
 
 /// Without endpoints, DNS looks up the host itself.
-fn by_host(members: &Members, host: &str) -> Members {
+fn by_host(members: &Members, ports: &Rc<[Port]>, host: &str) -> Members {
     match members {
-        Members::Dns(endpoints) if endpoints.is_empty() => {
+        Members::Dns(groups) if groups.iter().all(|group| group.endpoints.is_empty()) => {
             if !is_name(host) {
                 return Members::Unsupported(format!("`{host}` cannot be looked up in DNS"));
             }
-            Members::Dns(Rc::new(vec![WorkloadEntry { address: host.to_owned(), ..WorkloadEntry::default() }]))
+            let itself = WorkloadEntry { address: host.to_owned(), ..WorkloadEntry::default() };
+            Members::Dns(vec![Group { ports: Rc::clone(ports), endpoints: Rc::new([itself]) }])
         }
         other => other.clone(),
     }

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use sekisho_sdk::Object;
 use sekisho_sdk::objects::read_part;
+use sekisho_sdk::{Object, ObjectKey};
 
 use super::{Backing, Members, Port, Speaks};
 use crate::findings::Findings;
@@ -24,14 +24,14 @@ pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Op
         host: format!("{}.{}.svc.{domain}", key.name, key.namespace),
         name: format!("{}/{}", key.namespace, key.name),
         exports: Exports::read(exports, &key.namespace),
-        ports: ports.map(port).collect(),
+        ports: ports.map(|(index, said)| port(index, said, key)).collect(),
         members,
         names: Rc::new([]),
         object: key.clone(),
     })
 }
 
-fn port((index, port): (usize, &ServicePort)) -> Port {
+fn port(index: usize, port: &ServicePort, key: &ObjectKey) -> Port {
     // Istio takes `appProtocol`, then the name or what stands before its first dash.
     let by_name = || {
         let name = port.name.as_str();
@@ -43,7 +43,7 @@ fn port((index, port): (usize, &ServicePort)) -> Port {
         name: port.name.clone(),
         target: port.port,
         speaks: Speaks::named(&port.app_protocol).or_else(by_name).unwrap_or(Speaks::Http1),
-        field: format!("spec.ports[{index}]"),
+        origin: key.at(format!("spec.ports[{index}]")),
     }
 }
 
@@ -53,6 +53,7 @@ mod tests {
 
     #[test]
     fn a_port_says_what_it_speaks() {
+        let key = ObjectKey::new("", "Service", "default", "web");
         for (name, app_protocol, speaks) in [
             ("", "", Speaks::Http1),
             ("web", "", Speaks::Http1),
@@ -66,7 +67,7 @@ mod tests {
             ("https", "", Speaks::Tls),
         ] {
             let said = ServicePort { name: name.into(), app_protocol: app_protocol.into(), ..ServicePort::default() };
-            assert_eq!(port((0, &said)).speaks, speaks, "{name} {app_protocol}");
+            assert_eq!(port(0, &said, &key).speaks, speaks, "{name} {app_protocol}");
         }
     }
 }

@@ -10,7 +10,9 @@ use sekisho_sdk::objects::read_part;
 use sekisho_sdk::{Object, ObjectKey};
 
 use crate::names::{Exports, full_host, gateway_reference};
-use crate::objects::virtual_service::{Destination, HttpMatch, HttpRoute, StringMatch, VirtualService};
+use crate::objects::virtual_service::{
+    Destination, HttpMatch, HttpMirror, HttpRoute, Percent, StringMatch, VirtualService,
+};
 
 /// Why a rule cannot delegate: code, message and remedy.
 type Problem = (&'static str, String, &'static str);
@@ -237,6 +239,13 @@ fn inherit(root: &HttpRoute, rule: &mut HttpRoute, full_host: impl Fn(&str) -> S
     let mut take = |taken: bool, field: &'static str| inherited.extend(taken.then_some(field));
     take(fill(&mut rule.cors_policy, &root.cors_policy), "corsPolicy");
     take(fill(&mut rule.headers, &root.headers), "headers");
+    // A redirect goes before an answer, and that before forwarding.
+    let is_open = rule.redirect.is_none() && rule.delegate.is_none();
+    let answered = is_open && fill(&mut rule.direct_response, &root.direct_response);
+    take(answered, "directResponse");
+    if answered {
+        forget_forwarding(rule);
+    }
     if rule.redirect.is_some() || rule.direct_response.is_some() {
         return inherited;
     }
@@ -246,11 +255,12 @@ fn inherit(root: &HttpRoute, rule: &mut HttpRoute, full_host: impl Fn(&str) -> S
     take(fill(&mut rule.fault, &root.fault), "fault");
     // Short names are completed relative to the object that they stand in.
     let full = |destination: &mut Destination| destination.host = full_host(&destination.host);
-    let mirrors = rule.mirror.is_some() || !rule.mirrors.is_empty();
-    if !mirrors {
-        take(fill(&mut rule.mirror, &root.mirror), "mirror");
-        rule.mirror.iter_mut().for_each(full);
-        take(!root.mirrors.is_empty(), "mirrors");
+    let mirror = fill(&mut rule.mirror, &root.mirror);
+    take(mirror, "mirror");
+    rule.mirror.iter_mut().filter(|_| mirror).for_each(full);
+    let mirrors = rule.mirrors.is_empty() && !root.mirrors.is_empty();
+    take(mirrors, "mirrors");
+    if mirrors {
         rule.mirrors.clone_from(&root.mirrors);
         rule.mirrors.iter_mut().filter_map(|mirror| mirror.destination.as_mut()).for_each(full);
     }
@@ -258,7 +268,36 @@ fn inherit(root: &HttpRoute, rule: &mut HttpRoute, full_host: impl Fn(&str) -> S
         take(fill(&mut rule.mirror_percentage, &root.mirror_percentage), "mirrorPercentage");
         take(fill(&mut rule.mirror_percent, &root.mirror_percent), "mirrorPercent");
     }
+    // In one rule the two exclude each other, but not when each of them is another's.
+    if mirror != mirrors {
+        join_mirrors(rule);
+    }
     inherited
+}
+
+/// What a rule says of forwarding, which its root's answer leaves without effect.
+fn forget_forwarding(rule: &mut HttpRoute) {
+    *rule = HttpRoute {
+        name: std::mem::take(&mut rule.name),
+        r#match: std::mem::take(&mut rule.r#match),
+        direct_response: rule.direct_response.take(),
+        cors_policy: rule.cors_policy.take(),
+        headers: rule.headers.take(),
+        ..HttpRoute::default()
+    };
+}
+
+/// Puts `mirror` behind `mirrors`, if there are both.
+fn join_mirrors(rule: &mut HttpRoute) {
+    if rule.mirrors.is_empty() {
+        return;
+    }
+    if let Some(destination) = rule.mirror.take() {
+        #[expect(clippy::cast_precision_loss, reason = "percentages are small")]
+        let deprecated = rule.mirror_percent.take().map(|percent| Percent { value: percent as f64 });
+        let percentage = rule.mirror_percentage.take().or(deprecated);
+        rule.mirrors.push(HttpMirror { destination: Some(destination), percentage });
+    }
 }
 
 fn fill<T: Clone>(own: &mut Option<T>, root: &Option<T>) -> bool {
@@ -358,7 +397,9 @@ mod tests {
         let (fields, rule) = inherited(json!({ "timeout": "1s", "route": [{}] }));
         assert_eq!(fields, ["rewrite", "retries", "mirror", "mirrorPercentage"]);
         assert_eq!((rule.timeout.as_deref(), rule.mirror.unwrap().host.as_str()), (Some("1s"), "shadow.full"));
-        assert_eq!(inherited(json!({ "mirrors": [{}], "rewrite": {}, "retries": {} })).0, ["timeout"]);
+        let (fields, rule) = inherited(json!({ "mirrors": [{}], "rewrite": {}, "retries": {} }));
+        assert_eq!(fields, ["timeout", "mirror", "mirrorPercentage"]);
+        assert_eq!((rule.mirror.is_none(), rule.mirrors.len(), rule.mirror_percentage.is_none()), (true, 2, true));
         assert!(inherited(json!({ "redirect": {} })).0.is_empty());
     }
 }

@@ -38,7 +38,8 @@ pub(super) fn read(said: &[HttpRoute], key: &ObjectKey, reader: &mut Reader<'_>)
             break;
         }
         match &rule.delegate {
-            Some(to) if rule.route.is_empty() && rule.redirect.is_none() && rule.direct_response.is_none() => {
+            // An answer beside it is what rules of the delegate have that give none.
+            Some(to) if rule.route.is_empty() && rule.redirect.is_none() => {
                 let to = (if to.namespace.is_empty() { &*key.namespace } else { &*to.namespace }, &*to.name);
                 rules.delegate(rule, index, to, &at);
             }
