@@ -95,15 +95,13 @@ pub(crate) fn sent_host<'f>(forward: &'f Forward, target: &'f Target) -> Option<
 /// scheme's own; one that the client sent is kept. `scheme` is how the client came.
 #[must_use]
 pub fn location(redirect: &Redirect, head: &Head, scheme: &str) -> String {
-    let came = scheme;
-    let scheme = redirect.scheme.as_deref().unwrap_or(came);
+    let scheme = redirect.scheme.as_deref().unwrap_or(scheme);
     let (sent_host, sent_port) = split_port(&head.authority);
     let host = redirect.host.as_deref().unwrap_or(sent_host);
     let port = match redirect.port {
         RedirectPort::None => None,
         RedirectPort::Number(port) => Some(port.to_string()).filter(|port| port != own_port(scheme)),
-        // The own port of the scheme that the client came by is nobody's under another one.
-        RedirectPort::AsSent => sent_port.filter(|port| scheme == came || *port != own_port(came)).map(str::to_owned),
+        RedirectPort::AsSent => sent_port.map(str::to_owned),
     };
     let mut location = format!("{scheme}://{host}");
     if let Some(port) = port {
@@ -174,7 +172,6 @@ mod tests {
         };
         for (scheme, port, authority, expected) in [
             (Some("https"), RedirectPort::AsSent, "h:8080", "https://h:8080/foo?q=1"),
-            (Some("https"), RedirectPort::AsSent, "h:80", "https://h/foo?q=1"),
             (None, RedirectPort::AsSent, "h:80", "http://h:80/foo?q=1"),
             (Some("https"), RedirectPort::Number(443), "h:8080", "https://h/foo?q=1"),
             (Some("https"), RedirectPort::Number(80), "h", "https://h:80/foo?q=1"),

@@ -109,9 +109,11 @@ fn targets(
 
 /// Bytes are replaced, not elements: a prefix without its last slash leaves that of what follows.
 fn report_slashes(matches: &[HttpMatch], replacement: &str, at: &Place<'_>, findings: &mut Findings) {
-    let prefixes = matches.iter().filter_map(|one| one.uri.as_ref()?.prefix.as_deref());
-    let mut open = prefixes.filter(|prefix| prefix.len() > 1 && !prefix.ends_with('/'));
-    let Some(prefix) = open.next() else { return };
+    let prefixes: Vec<&str> = matches.iter().filter_map(|one| one.uri.as_ref()?.prefix.as_deref()).collect();
+    // With its slash beside it, what follows is the other's.
+    let open =
+        |prefix: &&&str| prefix.len() > 1 && !prefix.ends_with('/') && !prefixes.contains(&&*format!("{prefix}/"));
+    let Some(prefix) = prefixes.iter().find(open) else { return };
     if replacement.ends_with('/') {
         let message =
             format!("`{prefix}/a` becomes `{replacement}/a`, because just the bytes of the prefix are replaced");
