@@ -325,6 +325,9 @@ mod tests {
         Frame::data(Bytes::from_static(bytes))
     }
 
+    /// Room for ten bytes in one piece.
+    const TEN: usize = 10 + size_of::<Frame<Bytes>>();
+
     #[test]
     fn the_suffix_stands_before_the_port() {
         for (authority, expected) in [
@@ -340,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_the_body_with_its_trailers() {
-        let copied = Copied::new(&SizeHint::default(), 10);
+        let copied = Copied::new(&SizeHint::default(), TEN);
         assert!(copied.poll_frame(&mut Context::from_waker(Waker::noop())).is_pending());
         let mut trailers = HeaderMap::new();
         trailers.insert("x-trailer", HeaderValue::from_static("t"));
@@ -358,7 +361,7 @@ mod tests {
 
     #[test]
     fn who_is_too_far_behind_is_cut() {
-        let copied = Copied::new(&SizeHint::default(), 10);
+        let copied = Copied::new(&SizeHint::default(), TEN);
         copied.push(&data(b"01234567"));
         assert!(read(&copied).unwrap().is_ok());
         // What was read is in nobody's way.
@@ -371,12 +374,12 @@ mod tests {
 
     #[test]
     fn a_body_that_breaks_off_is_not_whole_unless_its_length_was_reached() {
-        let copied = Copied::new(&SizeHint::with_exact(4), 10);
+        let copied = Copied::new(&SizeHint::with_exact(4), TEN);
         copied.push(&data(b"01"));
         assert_eq!(copied.size_hint().exact(), Some(4));
         copied.cut();
         assert!(is_cut(&copied));
-        let copied = Copied::new(&SizeHint::with_exact(4), 10);
+        let copied = Copied::new(&SizeHint::with_exact(4), TEN);
         copied.push(&data(b"0123"));
         copied.cut();
         assert!(!is_cut(&copied));
@@ -385,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_mirror_that_reads_no_further_holds_nothing() {
-        let copied = Copied::new(&SizeHint::default(), 10);
+        let copied = Copied::new(&SizeHint::default(), TEN);
         copied.push(&data(b"01"));
         copied.abandon();
         copied.push(&data(b"0123456789abc"));
