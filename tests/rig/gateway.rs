@@ -11,6 +11,9 @@ use crate::log::Log;
 use crate::program::{Finished, ended_within, program, sekisho};
 use crate::s_client::SClient;
 
+/// How long a gateway may take to serve.
+const FIRST_START: Duration = Duration::from_secs(60);
+
 /// `sekisho run`, as a process of its own. Dropping it stops it as an operator would, and the exit code must be 0.
 #[derive(Debug)]
 pub struct Gateway {
@@ -34,7 +37,8 @@ impl Gateway {
             .expect("the gateway can be started");
         let log = Log::of(child.stderr.take().expect("it is a pipe"));
         let gateway = Self { child, log, https, http, admin };
-        gateway.log.wait(|line| line.is("serving"));
+        // The first ones on a machine compile the plugins, several at once.
+        gateway.log.wait_within(0, FIRST_START, |line| line.is("serving"));
         gateway
     }
 

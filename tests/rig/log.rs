@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -107,7 +107,13 @@ impl Log {
     /// The first line since a place that is wanted; panics with the log when it does not come.
     #[track_caller]
     pub fn wait_since(&self, place: usize, wanted: impl Fn(&Line) -> bool) -> Line {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(place, PATIENCE, wanted)
+    }
+
+    /// The same, with more patience or less.
+    #[track_caller]
+    pub(crate) fn wait_within(&self, place: usize, patience: Duration, wanted: impl Fn(&Line) -> bool) -> Line {
+        let deadline = Instant::now() + patience;
         let mut seen = place;
         let mut written = self.0.lock();
         loop {
