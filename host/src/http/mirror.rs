@@ -276,7 +276,8 @@ impl Copied {
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let waiting = self.0.borrow();
-        waiting.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + waiting.bytes as u64))
+        let held = waiting.frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum::<u64>();
+        waiting.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + held))
     }
 }
 
