@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use headers::{Added, ClientCertificate, Extra, Headers, LeftOut, Server, Usual};
+pub use headers::{ClientCertificate, Extra, Headers, Server, Usual};
 
 /// Where the admin endpoint listens when the bootstrap file does not say.
 pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_000);

@@ -8,6 +8,7 @@ mod cluster;
 mod cors;
 mod path;
 mod stream;
+mod weights;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use cluster::{
 pub use cors::{Allowed, Cors, TextMatch, Unmatched};
 pub use path::PathRewrite;
 pub use stream::{StreamRoute, StreamTarget};
+pub(crate) use weights::at_point;
 
 use crate::finding::Finding;
 pub use crate::host_pattern::HostPattern;

@@ -10,12 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::generation::{Listener, Traffic};
+use crate::http::Reason;
 use crate::model::StreamRoute;
 use crate::plugin::ConnectionHead;
 use crate::pump::{pump, silence};
 use crate::tally::StreamEnded;
 use crate::tls::{Alert, Handshake};
-use crate::upstream::{self, ClusterStream, SendError, connect_stream};
+use crate::upstream::{self, ClusterStream, connect_stream};
 use crate::worker::{RouteError, Worker};
 
 /// Who connected, and to what.
@@ -100,7 +101,7 @@ impl Passage {
 
     /// What a TLS client is told for which there is none.
     pub(crate) fn alert(&self) -> Alert {
-        if self.reason == "no-route" { Alert::UnrecognizedName } else { Alert::InternalError }
+        if self.reason == Reason::NoRoute.name() { Alert::UnrecognizedName } else { Alert::InternalError }
     }
 
     async fn try_connect(&mut self) -> Result<ClusterStream, (&'static str, String)> {
@@ -114,7 +115,7 @@ impl Passage {
                 return Err(gone());
             }
             if let Some(why) = &listener.refused {
-                return Err(("listener-refused", why.clone()));
+                return Err((Reason::ListenerRefused.name(), why.clone()));
             }
             // The handshake may be of a configuration before, or of a session that was resumed.
             if let (Some(handshake), Some(tls)) = (&self.caller.handshake, &listener.tls)
@@ -137,11 +138,14 @@ impl Passage {
                     RouteError::Failed(failure) => failure.to_string(),
                     RouteError::Unavailable(why) => why.to_owned(),
                 };
-                ("plugin-failed", why)
+                (Reason::PluginFailed.name(), why)
             })?;
-            let index = chosen.ok_or_else(|| ("no-route", "no rule matches".to_owned()))?;
+            let index = chosen.ok_or_else(|| (Reason::NoRoute.name(), "no rule matches".to_owned()))?;
             let route = part.streams.get(index as usize).ok_or_else(|| {
-                ("plugin-failed", format!("the plugin chose stream route {index} of {}", part.streams.len()))
+                (
+                    Reason::PluginFailed.name(),
+                    format!("the plugin chose stream route {index} of {}", part.streams.len()),
+                )
             })?;
             self.route = Some(Arc::clone(route));
             let cluster = route.pick().and_then(|index| part.clusters.get(index));
@@ -150,12 +154,11 @@ impl Passage {
         self.cluster = Some(Arc::clone(&cluster.name));
         let caller = upstream::Caller::new(self.caller.client, self.caller.local);
         if let Some(why) = &cluster.refused {
-            return Err(("cluster-refused", why.clone()));
+            return Err((Reason::ClusterRefused.name(), why.clone()));
         }
         connect_stream(&self.worker.pool, &cluster, &caller).await.map_err(|error| {
             self.endpoint = error.endpoint();
-            let reason = if matches!(error, SendError::NoEndpoint(_)) { "no-endpoint" } else { "connect-failed" };
-            (reason, error.to_string())
+            (Reason::from(&error).name(), error.to_string())
         })
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use sekisho::bootstrap::{self, PluginCode, PluginLimits};
 use sekisho::plugin::{self, Decoded, DecodedKey, Engine, SecretBytes, SecretsPlugin};
 use sekisho_sdk::SecretPlugin;
 use sekisho_sdk::secrets::{Failure, Key, Secret};
@@ -10,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::case;
+use crate::subject::built_in;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,13 +103,7 @@ pub(crate) struct InSandbox(SecretsPlugin);
 
 impl InSandbox {
     pub(crate) fn new(engine: &Engine, builtin: &str) -> Self {
-        let config = bootstrap::Plugin {
-            name: builtin.to_owned(),
-            code: PluginCode::Builtin(builtin.to_owned()),
-            sha256: None,
-            config: Value::Null,
-            limits: PluginLimits::default(),
-        };
+        let config = built_in(builtin);
         let (bytes, sha256) = plugin::read_code(&config, u64::MAX).expect("a built-in plugin");
         Self(SecretsPlugin::load(engine, builtin, &bytes, sha256, config.limits).expect("a plugin that loads"))
     }

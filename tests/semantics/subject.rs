@@ -20,6 +20,17 @@ pub(crate) trait Subject {
     fn report(&mut self, outcome: &Outcome) -> Vec<(ObjectKey, Value)>;
 }
 
+/// A built-in plugin as a bootstrap file lists it that says nothing else of it.
+pub(crate) fn built_in(name: &str) -> bootstrap::Plugin {
+    bootstrap::Plugin {
+        name: name.to_owned(),
+        code: PluginCode::Builtin(name.to_owned()),
+        sha256: None,
+        config: Value::Null,
+        limits: PluginLimits::default(),
+    }
+}
+
 /// In wasmtime, with the limits that the gateway has.
 pub(crate) struct InSandbox {
     plugin: RoutesPlugin,
@@ -28,13 +39,7 @@ pub(crate) struct InSandbox {
 
 impl InSandbox {
     pub(crate) fn new(engine: &Engine, builtin: &str) -> Self {
-        let config = bootstrap::Plugin {
-            name: builtin.to_owned(),
-            code: PluginCode::Builtin(builtin.to_owned()),
-            sha256: None,
-            config: Value::Null,
-            limits: PluginLimits::default(),
-        };
+        let config = built_in(builtin);
         let (bytes, sha256) = plugin::read_code(&config, u64::MAX).expect("a built-in plugin");
         let plugin = RoutesPlugin::load(engine, builtin, &bytes, sha256, config.limits).expect("a plugin that loads");
         Self { plugin, loaded: None }

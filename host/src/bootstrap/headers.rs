@@ -13,9 +13,9 @@ pub struct Headers {
     /// `server`.
     pub server: Server,
     /// Headers that are not there unless they are asked for.
-    pub add: Added,
+    pub add: Vec<Extra>,
     /// Headers that are there unless they are not wanted.
-    pub leave_out: LeftOut,
+    pub leave_out: Vec<Usual>,
 }
 
 /// What becomes of `x-forwarded-client-cert`. Only a trusted proxy's is ever forwarded.
@@ -54,34 +54,16 @@ pub enum Server {
 pub enum Extra {
     /// To backends: which try of the request it is.
     #[serde(rename = "x-envoy-attempt-count")]
-    AttemptCount = 1,
+    AttemptCount,
     /// To backends: the client's address.
     #[serde(rename = "x-envoy-external-address")]
-    ExternalAddress = 2,
+    ExternalAddress,
     /// To backends: path and query before they were rewritten.
     #[serde(rename = "x-envoy-original-path")]
-    OriginalPath = 4,
+    OriginalPath,
     /// To clients: for how many milliseconds the backend was waited for.
     #[serde(rename = "x-envoy-upstream-service-time")]
-    UpstreamServiceTime = 8,
-}
-
-/// Any of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Added(u8);
-
-impl Added {
-    /// Whether this one is among them.
-    #[must_use]
-    pub fn has(self, extra: Extra) -> bool {
-        self.0 & extra as u8 != 0
-    }
-}
-
-impl FromIterator<Extra> for Added {
-    fn from_iter<I: IntoIterator<Item = Extra>>(extras: I) -> Self {
-        Self(extras.into_iter().fold(0, |all, extra| all | extra as u8))
-    }
+    UpstreamServiceTime,
 }
 
 /// A header that the gateway adds for backends unless it is told not to. What a trusted proxy says in it stays either way.
@@ -89,31 +71,13 @@ impl FromIterator<Extra> for Added {
 pub enum Usual {
     /// The peer's address, behind those that a trusted proxy names.
     #[serde(rename = "x-forwarded-for")]
-    ForwardedFor = 1,
+    ForwardedFor,
     /// `http` or `https`.
     #[serde(rename = "x-forwarded-proto")]
-    ForwardedProto = 2,
+    ForwardedProto,
     /// The name that the log has for the request.
     #[serde(rename = "x-request-id")]
-    RequestId = 4,
-}
-
-/// Any of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut(u8);
-
-impl LeftOut {
-    /// Whether this one is among them.
-    #[must_use]
-    pub fn has(self, usual: Usual) -> bool {
-        self.0 & usual as u8 != 0
-    }
-}
-
-impl FromIterator<Usual> for LeftOut {
-    fn from_iter<I: IntoIterator<Item = Usual>>(usual: I) -> Self {
-        Self(usual.into_iter().fold(0, |all, usual| all | usual as u8))
-    }
+    RequestId,
 }
 
 #[derive(Deserialize, Default)]
@@ -153,8 +117,8 @@ impl RawHeaders {
                 RawServer::IfAbsent => Server::IfAbsent(name),
                 RawServer::Remove => Server::Remove,
             },
-            add: self.add.into_iter().collect(),
-            leave_out: self.leave_out.into_iter().collect(),
+            add: self.add,
+            leave_out: self.leave_out,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::dns::Resolver;
 use super::endpoints::EndpointIndex;
 use super::lint;
-use super::vault::{Material, Resolved};
+use super::vault::Resolved;
 use crate::finding::{Finding, Severity};
 use crate::model::{self, Endpoints, FixedEndpoint, ProxyVersion};
 use crate::tls::client_auth::TrustLint;
@@ -84,18 +84,9 @@ impl Clusters {
         if let Some(lacking) = said.sources().find_map(|source| sources[source].lacking()) {
             return Err(format!("TLS to its endpoints: {lacking}"));
         }
-        let trust: Vec<Arc<TrustMaterial>> = tls
-            .trust
-            .iter()
-            .filter_map(|source| match &sources[*source].material {
-                Some(Material::Trust(trust)) => Some(Arc::clone(trust)),
-                _ => None,
-            })
-            .collect();
-        let credential = tls.credential.and_then(|source| match &sources[source].material {
-            Some(Material::Credential(credential)) => Some(&**credential),
-            _ => None,
-        });
+        let trust: Vec<Arc<TrustMaterial>> =
+            tls.trust.iter().filter_map(|source| sources[*source].trust()).cloned().collect();
+        let credential = tls.credential.and_then(|source| sources[source].credential()).map(|material| &**material);
         // An authority that is none would leave everybody trusted.
         if trust.len() != tls.trust.len() || credential.is_some() != tls.credential.is_some() {
             return Err("TLS to its endpoints: a source is not what it is used as".to_owned());

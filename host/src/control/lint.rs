@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::UnixTime;
 
-use super::vault::{Material, Resolved, Use};
+use super::vault::{Resolved, Use};
 use crate::finding::{Finding, Severity, Subject};
 use crate::host_pattern::HostPattern;
 use crate::model::{self, Locator, Origin, Source};
@@ -154,10 +154,7 @@ pub(super) fn uncovered_hosts(said: &model::Listener, sources: &[Source], resolv
     let shown: Vec<(&Source, &Credential)> = termination
         .credentials
         .iter()
-        .filter_map(|source| match &resolved[*source].material {
-            Some(Material::Credential(material)) => Some((&sources[*source], &material.credential)),
-            _ => None,
-        })
+        .filter_map(|source| Some((&sources[*source], &resolved[*source].credential()?.credential)))
         .collect();
     let (first, _) = shown.first()?;
     let names: Vec<&str> = shown.iter().flat_map(|(_, credential)| &credential.hosts).map(String::as_str).collect();

@@ -524,23 +524,10 @@ fn listener_tls(
     v1_clients: bool,
 ) -> Option<Arc<TlsListener>> {
     let termination = said.protocol.termination()?;
-    let credentials: Vec<Arc<CredentialMaterial>> = termination
-        .credentials
-        .iter()
-        .filter_map(|source| match &sources[*source].material {
-            Some(Material::Credential(credential)) => Some(Arc::clone(credential)),
-            _ => None,
-        })
-        .collect();
-    let trust: Vec<Arc<TrustMaterial>> = termination
-        .client
-        .iter()
-        .flat_map(|client| &client.trust)
-        .filter_map(|source| match &sources[*source].material {
-            Some(Material::Trust(trust)) => Some(Arc::clone(trust)),
-            _ => None,
-        })
-        .collect();
+    let credentials: Vec<Arc<CredentialMaterial>> =
+        termination.credentials.iter().filter_map(|source| sources[*source].credential()).cloned().collect();
+    let trust = termination.client.iter().flat_map(|client| &client.trust);
+    let trust: Vec<Arc<TrustMaterial>> = trust.filter_map(|source| sources[*source].trust()).cloned().collect();
     let lacking = termination.sources().find_map(|source| sources[source].lacking());
     let spec = Spec {
         listener: name,

@@ -41,6 +41,24 @@ pub(super) struct Resolved {
     pub(super) state: SourceState,
 }
 
+impl Resolved {
+    /// The certificate and its key, where it is one.
+    pub(super) fn credential(&self) -> Option<&Arc<CredentialMaterial>> {
+        match &self.material {
+            Some(Material::Credential(credential)) => Some(credential),
+            _ => None,
+        }
+    }
+
+    /// The authorities, where it is some.
+    pub(super) fn trust(&self) -> Option<&Arc<TrustMaterial>> {
+        match &self.material {
+            Some(Material::Trust(trust)) => Some(trust),
+            _ => None,
+        }
+    }
+}
+
 /// Who suffers where a source cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -162,14 +180,8 @@ impl Resolved {
             Some(Locator::Files(files)) => ObjectKey::core("Files", "", files.first().map_or("", |(_, path)| path)),
             Some(Locator::SystemRoots) | None => ObjectKey::core("SystemRoots", "", ""),
         };
-        let summary = match &self.material {
-            Some(Material::Credential(credential)) => Some(credential.credential.summary.clone()),
-            _ => None,
-        };
-        let authorities = match &self.material {
-            Some(Material::Trust(trust)) => Some((trust.anchors.len(), trust.crls.len())),
-            _ => None,
-        };
+        let summary = self.credential().map(|material| material.credential.summary.clone());
+        let authorities = self.trust().map(|trust| (trust.anchors.len(), trust.crls.len()));
         let Origin { object, field } = &source.origin;
         let source = used.cloned().unwrap_or_else(wanted);
         SecretCard { origin: format!("{object} {field}"), source, state, why, summary, authorities }

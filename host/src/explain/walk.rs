@@ -112,7 +112,7 @@ impl Walk<'_> {
             self.asked.client,
             self.asked.secure,
             &Arc::new(self.view.bootstrap.trust.clone()),
-            &self.view.bootstrap.headers,
+            &Arc::new(self.view.bootstrap.headers.clone()),
             told,
         );
         let client = self.clean(&mut parts, &hop);

@@ -5,18 +5,18 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::access_log::Entry;
 use super::head::Head;
-use crate::bootstrap::{Added, Extra, Headers, Server};
+use crate::bootstrap::{Extra, Headers, Server};
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Tells a backend what it cannot know. `rewritten` is whether the path is another than the client's.
-pub(super) fn tell_backend(headers: &mut HeaderMap, add: Added, head: &Head, rewritten: bool) {
-    if add.has(Extra::AttemptCount) {
+pub(super) fn tell_backend(headers: &mut HeaderMap, add: &[Extra], head: &Head, rewritten: bool) {
+    if add.contains(&Extra::AttemptCount) {
         headers.insert(ATTEMPT_COUNT, HeaderValue::from(1));
     }
-    if rewritten && add.has(Extra::OriginalPath) {
+    if rewritten && add.contains(&Extra::OriginalPath) {
         let original = match &head.query {
             Some(query) => HeaderValue::try_from(format!("{}?{query}", head.path)),
             None => HeaderValue::try_from(&head.path),
@@ -42,7 +42,7 @@ pub(super) fn tell_client(headers: &mut HeaderMap, said: &Headers, entry: &Entry
         Server::IfAbsent(name) => drop(headers.entry(SERVER).or_insert_with(|| name.clone())),
         Server::Remove => drop(headers.remove(SERVER)),
     }
-    if entry.endpoint.is_some() && said.add.has(Extra::UpstreamServiceTime) {
+    if entry.endpoint.is_some() && said.add.contains(&Extra::UpstreamServiceTime) {
         let waited = u64::try_from(entry.served.as_millis()).unwrap_or(u64::MAX);
         headers.insert(SERVICE_TIME, HeaderValue::from(waited));
     }
@@ -62,7 +62,7 @@ mod tests {
         };
         let told = |add: &[Extra], rewritten| {
             let mut headers = HeaderMap::new();
-            tell_backend(&mut headers, add.iter().copied().collect(), &head, rewritten);
+            tell_backend(&mut headers, add, &head, rewritten);
             count_try(&mut headers, 2);
             headers
         };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, COOKIE, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 
 use super::inputs::header_value;
-use crate::bootstrap::{ClientCertificate, Extra, Headers, LeftOut, Trust, Usual};
+use crate::bootstrap::{ClientCertificate, Extra, Headers, Trust, Usual};
 use crate::tls::Told;
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -57,27 +57,24 @@ pub(crate) struct Hop {
     pub(crate) trusted: bool,
     /// Who else's word counts, when the other end's does and clients are looked for behind it.
     behind: Option<Arc<Trust>>,
-    mode: ClientCertificate,
+    /// What is said of clients.
+    said: Arc<Headers>,
     /// What the gateway itself says of the other end's certificate.
     certificate: Option<HeaderValue>,
-    says_address: bool,
-    left_out: LeftOut,
 }
 
 impl Hop {
-    pub(crate) fn new(peer: IpAddr, secure: bool, trust: &Arc<Trust>, headers: &Headers, told: Option<Told>) -> Self {
+    pub(crate) fn new(peer: IpAddr, secure: bool, trust: &Arc<Trust>, said: &Arc<Headers>, told: Option<Told>) -> Self {
         let trusted = trust.has(peer);
         let text = HeaderValue::try_from(peer.to_string());
-        let told = told.filter(|told| told.verified || headers.untrusted_client_certificate);
+        let told = told.filter(|told| told.verified || said.untrusted_client_certificate);
         Self {
             peer: text.unwrap_or_else(|_| HeaderValue::from_static("")),
             secure,
             trusted,
             behind: (trusted && trust.hops > 0).then(|| Arc::clone(trust)),
-            mode: headers.client_certificate,
+            said: Arc::clone(said),
             certificate: told.and_then(|told| HeaderValue::try_from(told.text).ok()),
-            says_address: headers.add.has(Extra::ExternalAddress),
-            left_out: headers.leave_out,
         }
     }
 
@@ -101,12 +98,16 @@ impl Hop {
         client
     }
 
+    fn leaves_out(&self, usual: Usual) -> bool {
+        self.said.leave_out.contains(&usual)
+    }
+
     /// `x-forwarded-client-cert` as backends get it.
     fn certificate(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         use ClientCertificate::{AlwaysForward, Append, Drop, Forward, Set};
         let given = || header_value(headers, &CLIENT_CERTIFICATE).filter(|_| self.trusted);
         let forwarded = || given().and_then(|given| HeaderValue::from_bytes(&given).ok());
-        match (self.mode, &self.certificate) {
+        match (self.said.client_certificate, &self.certificate) {
             (Drop, _) | (Set | Forward | Append, None) => None,
             (Set, Some(own)) => Some(own.clone()),
             (Forward, Some(_)) | (AlwaysForward, _) => forwarded(),
@@ -133,7 +134,7 @@ pub(crate) fn clean(headers: &mut HeaderMap, hop: &Hop, client: Option<IpAddr>, 
     if let Some(certificate) = certificate {
         headers.insert(CLIENT_CERTIFICATE, certificate);
     }
-    if hop.says_address {
+    if hop.said.add.contains(&Extra::ExternalAddress) {
         let address = client.and_then(|client| HeaderValue::try_from(client.to_string()).ok());
         headers.insert(EXTERNAL_ADDRESS, address.unwrap_or_else(|| hop.peer.clone()));
     }
@@ -226,14 +227,14 @@ fn is_claim(name: &str, trusted: bool) -> bool {
 
 /// Says where the request comes from; what a trusted proxy said stays in front.
 pub(super) fn add_claims(headers: &mut HeaderMap, hop: &Hop, request_id: &HeaderValue) {
-    if !hop.left_out.has(Usual::ForwardedFor) {
+    if !hop.leaves_out(Usual::ForwardedFor) {
         add_hop(headers, hop);
     }
-    if !hop.left_out.has(Usual::ForwardedProto) {
+    if !hop.leaves_out(Usual::ForwardedProto) {
         let scheme = HeaderValue::from_static(if hop.secure { "https" } else { "http" });
         headers.entry(FORWARDED_PROTO).or_insert(scheme);
     }
-    if !hop.left_out.has(Usual::RequestId) && !headers.contains_key(REQUEST_ID) {
+    if !hop.leaves_out(Usual::RequestId) && !headers.contains_key(REQUEST_ID) {
         headers.insert(REQUEST_ID, request_id.clone());
     }
 }
@@ -288,7 +289,7 @@ mod tests {
     }
 
     fn hop() -> Hop {
-        Hop::new([10, 0, 0, 1].into(), true, &trust(&[], 0), &Headers::default(), None)
+        Hop::new([10, 0, 0, 1].into(), true, &trust(&[], 0), &Arc::default(), None)
     }
 
     fn told(verified: bool) -> Told {
@@ -382,7 +383,7 @@ mod tests {
         let proxies = ["10.0.0.0/8", "fd00::/8"];
         let client = |peer: &str, hops, lines: &[&'static str]| {
             let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
-            let hop = Hop::new(peer.parse().unwrap(), false, &trust(&proxies, hops), &Headers::default(), None);
+            let hop = Hop::new(peer.parse().unwrap(), false, &trust(&proxies, hops), &Arc::default(), None);
             hop.client(&headers(&lines)).map(|client| client.to_string())
         };
         for (peer, hops, lines, expected) in [
@@ -426,7 +427,7 @@ mod tests {
                     peer = proxy(number);
                 }
             }
-            let hop = Hop::new(peer, false, &trust(&["10.0.0.0/8"], hops), &Headers::default(), None);
+            let hop = Hop::new(peer, false, &trust(&["10.0.0.0/8"], hops), &Arc::default(), None);
             let client = hop.client(&headers).unwrap_or(peer);
             let is_proxy = (0..=between).any(|number| client == proxy(number));
             proptest::prop_assert!(client == own || (through && hops <= between && is_proxy), "{client}");
@@ -439,7 +440,7 @@ mod tests {
         let sent = |mode, trusted: bool, told: Option<Told>| {
             let proxies: &[&str] = if trusted { &["10.0.0.0/8"] } else { &[] };
             let said = Headers { client_certificate: mode, ..Headers::default() };
-            let hop = Hop::new([10, 0, 0, 1].into(), told.is_some(), &trust(proxies, 0), &said, told);
+            let hop = Hop::new([10, 0, 0, 1].into(), told.is_some(), &trust(proxies, 0), &Arc::new(said), told);
             let forged = [("x-forwarded-client-cert", "Hash=a"), ("x_forwarded_client_cert", "Hash=b")];
             let mut headers = headers(&forged);
             clean(&mut headers, &hop, None, &HeaderValue::from_static("id"));
@@ -466,14 +467,14 @@ mod tests {
         }
         assert_eq!(sent(Set, true, Some(told(false))), None, "accepted is not verified");
         let said = Headers { untrusted_client_certificate: true, ..Headers::default() };
-        let hop = Hop::new([10, 0, 0, 1].into(), true, &trust(&[], 0), &said, Some(told(false)));
+        let hop = Hop::new([10, 0, 0, 1].into(), true, &trust(&[], 0), &Arc::new(said), Some(told(false)));
         assert_eq!(hop.certificate(&HeaderMap::new()), Some(HeaderValue::from_static("Hash=own")));
     }
 
     #[test]
     fn the_clients_address_is_said_when_it_is_asked_for() {
         let said = Headers { add: [Extra::ExternalAddress].into_iter().collect(), ..Headers::default() };
-        let hop = Hop::new([10, 0, 0, 1].into(), false, &trust(&[], 0), &said, None);
+        let hop = Hop::new([10, 0, 0, 1].into(), false, &trust(&[], 0), &Arc::new(said), None);
         for (client, expected) in [(None, "10.0.0.1"), (Some([1, 2, 3, 4].into()), "1.2.3.4")] {
             let mut headers = headers(&[("x-envoy-external-address", "6.6.6.6")]);
             clean(&mut headers, &hop, client, &HeaderValue::from_static("id"));

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 
+use crate::upstream::{ConnectError, SendError};
+
 /// Why the gateway answers itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -46,6 +48,19 @@ pub enum Reason {
     UpstreamTimeout,
     /// The endpoint's answer cannot be passed on.
     UpstreamProtocol,
+}
+
+impl From<&SendError> for Reason {
+    fn from(error: &SendError) -> Self {
+        match error {
+            SendError::NoEndpoint(_) | SendError::LeftOut { .. } => Self::NoEndpoint,
+            SendError::Overflow(_) => Self::UpstreamOverflow,
+            SendError::Connect { source: ConnectError::Tls(_), .. } => Self::UpstreamTls,
+            SendError::Connect { .. } => Self::ConnectFailed,
+            SendError::Broken { .. } => Self::UpstreamReset,
+            SendError::TryTimeout { .. } => Self::UpstreamTimeout,
+        }
+    }
 }
 
 impl Reason {

@@ -26,11 +26,11 @@ use super::respond::{Reason, grpc_response, is_grpc};
 use super::target::{Misdirection, choose};
 use super::upgrade::{self, Tunnel};
 use super::{apply, cors, extra, fault, forwarded};
-use crate::bootstrap::Added;
+use crate::bootstrap::Extra;
 use crate::generation::Listener;
 use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, Transport, UpstreamProtocol};
 use crate::plugin;
-use crate::upstream::{self, Caller, Cluster, ConnectError, SendError, UpstreamBody};
+use crate::upstream::{self, Caller, Cluster, SendError, UpstreamBody};
 use crate::worker::{Connection, RouteError};
 
 /// What a request is answered with, before its body is joined with its log entry.
@@ -258,7 +258,7 @@ fn decide(
     entry.route = Some(Arc::clone(&route));
     let (target, mirrors) = match &route.action {
         Action::Forward(forward) => {
-            let index = pick(forward);
+            let index = forward.pick();
             let cluster = match forward.targets[index].to {
                 Destination::Cluster(cluster) => part.clusters.get(cluster).cloned(),
                 Destination::Respond(_) => None,
@@ -288,23 +288,6 @@ fn ask(
         RouteError::Failed(failure) => Refusal::because(Reason::PluginFailed, failure.to_string()),
         RouteError::Unavailable(why) => Refusal::because(Reason::PluginFailed, why),
     })
-}
-
-/// A target by weight.
-fn pick(forward: &Forward) -> usize {
-    if forward.targets.len() == 1 {
-        return 0;
-    }
-    let mut left = fastrand::u64(..forward.total);
-    forward
-        .targets
-        .iter()
-        .position(|target| {
-            let here = left < u64::from(target.weight);
-            left = left.saturating_sub(u64::from(target.weight));
-            here
-        })
-        .unwrap_or(0)
 }
 
 fn own_response(response: &OwnResponse, route: &Route, facts: &Facts<'_>, grpc: bool) -> Response<Bytes> {
@@ -356,7 +339,7 @@ async fn send(
     {
         return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most).to_string()));
     }
-    prepare(&way, facts, connection.headers.add, &mut parts)?;
+    prepare(&way, facts, &connection.headers.add, &mut parts)?;
     let caller = Caller::new(connection.peer, connection.local).on_behalf_of(entry.client);
     let progress = Rc::clone(&entry.in_flight.progress);
     progress.be_patient(forward.idle_timeout.unwrap_or(limits.body_timeout));
@@ -427,7 +410,7 @@ async fn send(
 }
 
 /// The head as the endpoint shall see it.
-fn prepare(way: &Way<'_>, facts: &Facts<'_>, add: Added, parts: &mut Parts) -> Result<(), Refusal> {
+fn prepare(way: &Way<'_>, facts: &Facts<'_>, add: &[Extra], parts: &mut Parts) -> Result<(), Refusal> {
     let target = &way.forward.targets[way.index];
     let path = match way.forward.path {
         None => facts.head.target(parts.uri.path_and_query()).ok_or(Reason::BadRequest)?,
@@ -461,15 +444,10 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn refusal(error: &SendError, watch: &BodyWatch) -> Refusal {
-    let reason = match (watch.limit(), error) {
-        (Some(BodyLimit::Stalled(_)), _) => Reason::RequestTimeout,
-        (Some(BodyLimit::TooLarge(_)), _) => Reason::BodyTooLarge,
-        (_, SendError::NoEndpoint(_) | SendError::LeftOut { .. }) => Reason::NoEndpoint,
-        (_, SendError::Overflow(_)) => Reason::UpstreamOverflow,
-        (_, SendError::Connect { source: ConnectError::Tls(_), .. }) => Reason::UpstreamTls,
-        (_, SendError::Connect { .. }) => Reason::ConnectFailed,
-        (_, SendError::Broken { .. }) => Reason::UpstreamReset,
-        (_, SendError::TryTimeout { .. }) => Reason::UpstreamTimeout,
+    let reason = match watch.limit() {
+        Some(BodyLimit::Stalled(_)) => Reason::RequestTimeout,
+        Some(BodyLimit::TooLarge(_)) => Reason::BodyTooLarge,
+        _ => Reason::from(error),
     };
     Refusal::because(reason, apply::chain(error))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Cors, Origin, PathRewrite};
+use super::{Cors, Origin, PathRewrite, at_point};
 
 /// What a router answers with, by index.
 #[derive(Debug, PartialEq)]
@@ -96,6 +96,18 @@ pub enum Abort {
     Http(StatusCode),
     /// With this status of gRPC; who does not speak it gets 200, as Envoy has it.
     Grpc(u8),
+}
+
+impl Forward {
+    /// The index of the target for one request, by weight.
+    #[must_use]
+    pub fn pick(&self) -> usize {
+        if self.targets.len() == 1 {
+            return 0;
+        }
+        let mut here = at_point(fastrand::u64(..self.total));
+        self.targets.iter().position(|target| here(target.weight)).unwrap_or(0)
+    }
 }
 
 /// One share of a [`Forward`].

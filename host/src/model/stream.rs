@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Origin;
+use super::{Origin, at_point};
 
 /// What a router answers with, by index.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,13 +32,8 @@ impl StreamRoute {
     /// The cluster for one connection, by weight.
     #[must_use]
     pub fn pick(&self) -> Option<usize> {
-        let mut left = if self.total == 0 { return None } else { fastrand::u64(..self.total) };
-        let target = self.targets.iter().find(|target| {
-            let here = left < u64::from(target.weight);
-            left = left.saturating_sub(u64::from(target.weight));
-            here
-        });
-        target.and_then(|target| target.cluster)
+        let mut here = at_point(if self.total == 0 { return None } else { fastrand::u64(..self.total) });
+        self.targets.iter().find(|target| here(target.weight))?.cluster
     }
 }
 

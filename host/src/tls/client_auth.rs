@@ -170,10 +170,8 @@ impl ClientVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        match v1(leaf) {
-            Some(leaf) if self.policy.version1 == Verdict::Accept => self.verify_v1(&leaf, others, now),
-            _ => self.anchors.verify_v3(leaf, others, now, self.policy.max_depth, &self.algorithms),
-        }
+        let depth = self.policy.max_depth;
+        self.verify_chain(leaf, others, now, || self.anchors.verify_v3(leaf, others, now, depth, &self.algorithms))
     }
 
     /// Whether a chain that was accepted is one that leads to an anchor.
@@ -191,9 +189,20 @@ impl ClientVerifier {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
+        self.verify_chain(leaf, others, now, || self.anchors.verify_server(leaf, others, now, &self.algorithms))
+    }
+
+    /// By our own code where the leaf is of version 1 and such are accepted, and by `version3` otherwise.
+    fn verify_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+        version3: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         match v1(leaf) {
             Some(leaf) if self.policy.version1 == Verdict::Accept => self.verify_v1(&leaf, others, now),
-            _ => self.anchors.verify_server(leaf, others, now, &self.algorithms),
+            _ => version3(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Cluster, Endpoint};
-use crate::model::Balance;
+use crate::model::{Balance, at_point};
 
 impl Cluster {
     /// An endpoint for one request, not one of `tried` while there are others, and none that is left out; by `hash` where
@@ -48,12 +48,8 @@ impl Cluster {
         if total == 0 {
             return None;
         }
-        let mut left = point % total;
-        candidates().find(|endpoint| {
-            let here = left < u64::from(endpoint.weight);
-            left = left.saturating_sub(u64::from(endpoint.weight));
-            here
-        })
+        let mut here = at_point(point % total);
+        candidates().find(|endpoint| here(endpoint.weight))
     }
 }
 

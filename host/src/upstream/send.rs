@@ -151,7 +151,6 @@ pub async fn send(
     mut request: Request<RequestBody>,
 ) -> Result<Exchange, SendError> {
     let mut held = cluster.hold(Limited::Requests)?;
-    let upgrade = request.headers().contains_key(UPGRADE);
     let as_client = request.version() == Version::HTTP_2;
     let grpc = cluster.outlier.is_some() && is_grpc(request.headers());
     let hashed = match &cluster.balance {
@@ -170,7 +169,7 @@ pub async fn send(
             UpstreamProtocol::Http2 => Some(true),
             UpstreamProtocol::AsClient => Some(as_client),
             // What a connection becomes, it becomes from HTTP/1.1.
-            UpstreamProtocol::Alpn if upgrade => Some(false),
+            UpstreamProtocol::Alpn if request.headers().contains_key(UPGRADE) => Some(false),
             UpstreamProtocol::Alpn => endpoint.speaks_http2(),
         };
         let body = cluster.outlier.and_then(|_| request.body().watch());

@@ -9,7 +9,9 @@ use super::tls::Transport;
 use super::{balance, outlier, pool, tls};
 use crate::findings::{Findings, Place};
 use crate::names::port_number;
-use crate::objects::destination_rule::{PortTrafficPolicy, ProxyProtocol, TrafficPolicy, Tunnel};
+use crate::objects::destination_rule::{
+    ClientTls, ConnectionPool, LoadBalancer, OutlierDetection, PortTrafficPolicy, ProxyProtocol, TrafficPolicy, Tunnel,
+};
 
 /// A policy, checked.
 #[derive(Clone, Debug, Default)]
@@ -59,19 +61,16 @@ pub(super) fn read(said: &TrafficPolicy, owner: Owner<'_>, at: &Place<'_>, findi
         let message = "`tunnel` and `proxyProtocol` exclude each other";
         findings.error(at, "conflicting-fields", message, "keep one and remove the other");
     }
+    let anywhere = Anywhere {
+        load_balancer: said.load_balancer.as_ref(),
+        connection_pool: said.connection_pool.as_ref(),
+        outlier_detection: said.outlier_detection.as_ref(),
+        tls: said.tls.as_ref(),
+    };
     let all = Settings {
-        balance: said.load_balancer.as_ref().map(|said| balance::read(said, &at.field("loadBalancer"), findings)),
-        pool: said.connection_pool.as_ref().map(|said| pool::read(said, &at.field("connectionPool"), findings)),
-        outlier: said
-            .outlier_detection
-            .as_ref()
-            .map(|said| outlier::read(said, &at.field("outlierDetection"), findings)),
-        transport: said
-            .tls
-            .as_ref()
-            .map(|said| tls::read(said, &owner.key.namespace, owner.gateway_namespace, &at.field("tls"), findings)),
         proxy_protocol: said.proxy_protocol.as_ref().and_then(|said| proxy_protocol(said, at, findings)),
         tunnel: said.tunnel.as_ref().map(|said| tunnel(said, &at.field("tunnel"), findings)),
+        ..anywhere.read(owner, at, findings)
     };
     let mut ports: Vec<(u16, Settings)> = Vec::with_capacity(said.port_level_settings.len());
     for (index, said) in said.port_level_settings.iter().enumerate() {
@@ -88,6 +87,27 @@ pub(super) fn read(said: &TrafficPolicy, owner: Owner<'_>, at: &Place<'_>, findi
     Policy { all, ports }
 }
 
+/// What may be said of all ports or of one.
+struct Anywhere<'s> {
+    load_balancer: Option<&'s LoadBalancer>,
+    connection_pool: Option<&'s ConnectionPool>,
+    outlier_detection: Option<&'s OutlierDetection>,
+    tls: Option<&'s ClientTls>,
+}
+
+impl Anywhere<'_> {
+    fn read(self, owner: Owner<'_>, at: &Place<'_>, findings: &mut Findings) -> Settings {
+        let (namespace, gateway) = (&owner.key.namespace, owner.gateway_namespace);
+        Settings {
+            balance: self.load_balancer.map(|said| balance::read(said, &at.field("loadBalancer"), findings)),
+            pool: self.connection_pool.map(|said| pool::read(said, &at.field("connectionPool"), findings)),
+            outlier: self.outlier_detection.map(|said| outlier::read(said, &at.field("outlierDetection"), findings)),
+            transport: self.tls.map(|said| tls::read(said, namespace, gateway, &at.field("tls"), findings)),
+            ..Settings::default()
+        }
+    }
+}
+
 fn port(said: &PortTrafficPolicy, at: &Place<'_>, findings: &mut Findings) -> Option<u16> {
     let Some(port) = &said.port else {
         findings.error(at, "missing-field", "the settings are for no port", "write `port: { number: … }`");
@@ -102,19 +122,13 @@ fn port(said: &PortTrafficPolicy, at: &Place<'_>, findings: &mut Findings) -> Op
 }
 
 fn of_port(said: &PortTrafficPolicy, owner: Owner<'_>, at: &Place<'_>, findings: &mut Findings) -> Settings {
-    let settings = Settings {
-        balance: said.load_balancer.as_ref().map(|said| balance::read(said, &at.field("loadBalancer"), findings)),
-        pool: said.connection_pool.as_ref().map(|said| pool::read(said, &at.field("connectionPool"), findings)),
-        outlier: said
-            .outlier_detection
-            .as_ref()
-            .map(|said| outlier::read(said, &at.field("outlierDetection"), findings)),
-        transport: said
-            .tls
-            .as_ref()
-            .map(|said| tls::read(said, &owner.key.namespace, owner.gateway_namespace, &at.field("tls"), findings)),
-        ..Settings::default()
+    let anywhere = Anywhere {
+        load_balancer: said.load_balancer.as_ref(),
+        connection_pool: said.connection_pool.as_ref(),
+        outlier_detection: said.outlier_detection.as_ref(),
+        tls: said.tls.as_ref(),
     };
+    let settings = anywhere.read(owner, at, findings);
     let Settings { balance, pool, outlier, transport, .. } = &settings;
     if balance.is_none() && pool.is_none() && outlier.is_none() && transport.is_none() {
         findings.error(at, "missing-field", "the settings of the port say nothing", "write one of their fields");
