@@ -19,6 +19,7 @@ mod bodies;
 mod check;
 mod commands;
 mod destinations;
+mod dialects;
 mod endurance;
 mod explain;
 mod identity;

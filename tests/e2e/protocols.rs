@@ -40,10 +40,19 @@ fn to_grpc(form: Form) -> (Site, Gateway, Http2Backend) {
     let site = Site::new();
     let backend = Http2Backend::start();
     let mut speaks = service("grpc", 5000);
-    speaks["spec"]["ports"][0]["appProtocol"] = json!("kubernetes.io/h2c");
+    // Where a GRPCRoute leads, nobody has to say so.
+    if form == Form::Istio {
+        speaks["spec"]["ports"][0]["appProtocol"] = json!("kubernetes.io/h2c");
+    }
     site.apply(&speaks);
     site.apply(&endpoints("grpc", "local", Some(backend.address())));
-    site.apply(&form.route(&Route::new("grpc", 5000, &[Match::Prefix("/")])));
+    site.apply(&match form {
+        Form::Istio => form.route(&Route::new("grpc", 5000, &[Match::Prefix("/")])),
+        Form::GatewayApi => json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": { "name": "grpc" },
+            "spec": { "parentRefs": [{ "name": "mygateway", "namespace": "istio-system" }], "hostnames": [HOST],
+                      "rules": [{ "backendRefs": [{ "name": "grpc", "port": 5000 }] }] } }),
+    });
     site.apply(&open_listener(form));
     site.configure(&json!({ "workers": 1, "limits": { "bodyTimeout": "300ms" } }));
     let gateway = site.run();

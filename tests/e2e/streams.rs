@@ -120,7 +120,7 @@ fn sealed_and_open_hosts_share_a_port_and_never_a_connection() {
 }
 
 /// Gives every byte back, says `NAME` first, and ends when its client has ended.
-fn echo(name: &'static str) -> SocketAddr {
+pub(crate) fn echo(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("127.0.0.1 is everywhere");
     let address = listener.local_addr().expect("it is bound");
     std::thread::spawn(move || {

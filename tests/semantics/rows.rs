@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::case::{Case, Finding, Request};
+use crate::case::{Case, Finding, Request, Status};
 
 /// One row of a case.
 #[derive(Deserialize)]
@@ -29,6 +29,8 @@ pub(crate) struct Row {
     requests: Vec<Request>,
     /// Required, so that a row without findings says so.
     findings: Vec<RowFinding>,
+    #[serde(default)]
+    status: Vec<Status>,
 }
 
 /// A finding, in full or as `severity code field`.
@@ -81,7 +83,7 @@ fn one(frame: &Case, number: usize, row: Row) -> Case {
         outcome: frame.outcome.clone(),
         requests: row.requests,
         findings: findings.collect(),
-        status: Vec::new(),
+        status: row.status,
         rows: Vec::new(),
         path,
     }

@@ -335,6 +335,7 @@ fn describe_route(
         Action::Respond(response) => {
             say("status", json!(response.status.as_u16()));
             say("body", json!(String::from_utf8_lossy(&response.body)));
+            say("grpcStatus", json!(response.grpc_status));
         }
         Action::Redirect(redirect) => {
             say("status", json!(redirect.status.as_u16()));

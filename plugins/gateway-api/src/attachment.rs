@@ -8,13 +8,14 @@ use sekisho_sdk::host_name::HostName;
 use crate::field::Field;
 use crate::finding::{Fault, Findings, Problem};
 use crate::gateways::Gateway;
+use crate::kinds::RouteKind;
 use crate::listeners::Listener;
 use crate::objects::GROUP;
-use crate::objects::http_route::ParentRef;
+use crate::objects::route::ParentRef;
 use crate::precedence::Specificity;
 use crate::snapshot::Namespaces;
 
-/// A `parentRef` that means one of our Gateways, and what became of it.
+/// A `parentRef` that means one of our Gateways or their ListenerSets, and what became of it.
 #[derive(Debug)]
 pub(crate) struct Parent {
     pub(crate) reference: ParentRef,
@@ -57,81 +58,117 @@ impl Hostnames {
     }
 }
 
-/// Our Gateways by namespace and name.
+/// What a reference means: a Gateway by index, or one of its ListenerSets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) gateway: usize,
+    set: Option<usize>,
+}
+
+/// Our Gateways and their ListenerSets by namespace and name.
 pub(crate) struct Directory<'g> {
     gateways: &'g [Gateway],
     names: HashMap<(&'g str, &'g str), usize>,
+    sets: HashMap<(&'g str, &'g str), (usize, usize)>,
     namespaces: &'g Namespaces,
+}
+
+/// A route that wants to attach.
+#[derive(Clone, Copy)]
+pub(crate) struct Applicant<'a> {
+    pub(crate) kind: RouteKind,
+    pub(crate) key: &'a ObjectKey,
+    /// None where the kind has no host names, which then do not count.
+    pub(crate) hostnames: Option<&'a Hostnames>,
 }
 
 impl<'g> Directory<'g> {
     pub(crate) fn of(gateways: &'g [Gateway], namespaces: &'g Namespaces) -> Self {
-        let names = gateways.iter().enumerate();
-        let names = names.map(|(index, gateway)| ((gateway.key.namespace.as_str(), gateway.key.name.as_str()), index));
-        Self { gateways, names: names.collect(), namespaces }
-    }
-
-    /// The Gateway of ours that a reference means, by index.
-    pub(crate) fn find(&self, reference: &ParentRef, route: &ObjectKey) -> Option<usize> {
-        if reference.group != GROUP || reference.kind != "Gateway" {
-            return None;
+        let mut directory = Self { gateways, names: HashMap::new(), sets: HashMap::new(), namespaces };
+        for (index, gateway) in gateways.iter().enumerate() {
+            directory.names.insert((gateway.key.namespace.as_str(), gateway.key.name.as_str()), index);
+            for (nth, set) in gateway.sets.iter().enumerate() {
+                directory.sets.insert((set.key.namespace.as_str(), set.key.name.as_str()), (index, nth));
+            }
         }
-        let namespace = reference.namespace.as_deref().unwrap_or(&route.namespace);
-        self.names.get(&(namespace, reference.name.as_str())).copied()
+        directory
     }
 
-    /// Attaches a route by one of its references, the one at `field`, to the Gateway `index` that it means.
+    /// What of ours a reference means.
+    pub(crate) fn find(&self, reference: &ParentRef, route: &ObjectKey) -> Option<Target> {
+        let name = (reference.namespace.as_deref().unwrap_or(&route.namespace), reference.name.as_str());
+        match (&*reference.group, &*reference.kind) {
+            (GROUP, "Gateway") => self.names.get(&name).map(|gateway| Target { gateway: *gateway, set: None }),
+            (GROUP, "ListenerSet") => {
+                self.sets.get(&name).map(|(gateway, set)| Target { gateway: *gateway, set: Some(*set) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Attaches a route by one of its references, the one at `field`, to what it means.
     pub(crate) fn attach(
         &self,
         reference: ParentRef,
-        index: usize,
-        route: &ObjectKey,
-        hostnames: &Hostnames,
+        target: Target,
+        route: Applicant<'_>,
         field: Field<'_>,
         findings: &mut Findings<'_>,
     ) -> Parent {
-        let attached =
-            self.listeners(index, &reference, route, hostnames, field).map_err(|fault| findings.refuse(fault));
+        let attached = self.listeners(target, &reference, route, field).map_err(|fault| findings.refuse(fault));
         Parent { reference, attached }
     }
 
     fn listeners(
         &self,
-        index: usize,
+        target: Target,
         reference: &ParentRef,
-        route: &ObjectKey,
-        hostnames: &Hostnames,
+        route: Applicant<'_>,
         field: Field<'_>,
     ) -> Result<Vec<Place>, Fault> {
-        let gateway = &self.gateways[index];
+        let gateway = &self.gateways[target.gateway];
+        let set = target.set.map(|set| &gateway.sets[set]);
+        let (name, own) = match set {
+            None => (format!("Gateway {}", gateway.seniority.name), &gateway.key.namespace),
+            Some(set) => (format!("ListenerSet {}", set.seniority.name), &set.key.namespace),
+        };
+        let fault =
+            |reason, code, message: String, remedy: &str| Err(Fault::new(code, field, message, remedy).because(reason));
+        if set.is_some_and(|set| set.refused.is_some()) {
+            let message = format!("{name} is not attached to its Gateway, so it has no listeners");
+            let remedy = "see to the ListenerSet first";
+            return fault("NoMatchingParent", "no-matching-parent", message, remedy);
+        }
         let named = |listener: &Listener| {
             reference.section_name.as_deref().is_none_or(|name| name.is_empty() || name == listener.name)
                 && reference.port.is_none_or(|port| listener.port.map(i64::from) == Some(port))
         };
-        let name = &gateway.seniority.name;
-        let mut left: Vec<_> = gateway.listed().filter(|(_, listener)| named(listener)).collect();
+        let mut left: Vec<_> = gateway.listed(target.set).filter(|(_, listener)| named(listener)).collect();
         if left.is_empty() {
-            let message = format!("Gateway {name} has no such listener");
+            let message = format!("{name} has no such listener");
             let remedy = "name one of its listeners in `sectionName`, or leave `sectionName` and `port` out";
-            return Err(Fault::new("no-matching-parent", field, message, remedy).because("NoMatchingParent"));
+            return fault("NoMatchingParent", "no-matching-parent", message, remedy);
         }
-        left.retain(|(_, listener)| {
-            let Listener { allowed, .. } = listener;
-            allowed.http_routes && allowed.namespace(&gateway.key.namespace, &route.namespace, self.namespaces)
+        left.retain(|(_, Listener { allowed, .. })| {
+            allowed.kinds.contains(&route.kind)
+                && allowed.namespaces.include(own, &route.key.namespace, self.namespaces)
         });
         if left.is_empty() {
-            let message = format!("Gateway {name} lets no HTTPRoute of namespace `{}` attach here", route.namespace);
-            let remedy = "allow the namespace in `allowedRoutes` of a listener, or move the route";
-            return Err(Fault::new("not-allowed-by-listeners", field, message, remedy).because("NotAllowedByListeners"));
+            let kind = route.kind.name();
+            let message = format!("{name} lets no {kind} of namespace `{}` attach here", route.key.namespace);
+            let remedy = "allow kind and namespace in `allowedRoutes` of a listener whose protocol takes such routes, or \
+                          move the route";
+            return fault("NotAllowedByListeners", "not-allowed-by-listeners", message, remedy);
         }
-        left.retain(|(_, listener)| listener.host.as_ref().is_some_and(|host| !hostnames.at(host).is_empty()));
+        if let Some(hostnames) = route.hostnames {
+            left.retain(|(_, listener)| listener.host.as_ref().is_some_and(|host| !hostnames.at(host).is_empty()));
+        }
         if left.is_empty() {
-            let message = format!("no host name of the route is one of Gateway {name}'s listeners");
+            let message = format!("no host name of the route is one of the listeners of {name}");
             let remedy = "change `hostnames` of the route or `hostname` of a listener";
-            return Err(Fault::new("no-matching-listener-hostname", field, message, remedy)
-                .because("NoMatchingListenerHostname"));
+            return fault("NoMatchingListenerHostname", "no-matching-listener-hostname", message, remedy);
         }
-        Ok(left.into_iter().map(|(listener, _)| (index, listener)).collect())
+        Ok(left.into_iter().map(|(listener, _)| (target.gateway, listener)).collect())
     }
 }
 

@@ -8,7 +8,9 @@ use sekisho_sdk::model::{Cluster, Endpoints, ServicePort, UpstreamProtocol};
 use crate::field::Field;
 use crate::finding::Fault;
 use crate::grants::{Grants, Referrer};
-use crate::objects::http_route::{BackendObjectRef, BackendRef};
+use crate::kinds::RouteKind;
+use crate::objects::http_route::BackendRef;
+use crate::objects::route::{BackendObjectRef, StreamBackendRef};
 use crate::snapshot::Services;
 
 const NOT_FOUND: &str = "BackendNotFound";
@@ -18,7 +20,8 @@ pub(crate) struct Backends<'s> {
     services: &'s Services,
     grants: &'s Grants,
     pub(crate) clusters: Vec<Cluster>,
-    names: HashMap<String, u32>,
+    /// By `namespace/name:port`, and whether HTTP/2 is spoken: a gRPC route may ask for it where others do not.
+    names: HashMap<(String, bool), u32>,
 }
 
 /// A reference, wherever it stands.
@@ -31,28 +34,28 @@ pub(crate) struct Reference<'r> {
     port: Option<i64>,
 }
 
-impl<'r> From<&'r BackendRef> for Reference<'r> {
-    fn from(spec: &'r BackendRef) -> Self {
-        Self {
-            group: spec.group.as_deref(),
-            kind: spec.kind.as_deref(),
-            namespace: spec.namespace.as_deref(),
-            name: &spec.name,
-            port: spec.port,
+macro_rules! reference {
+    ($($spec:ty),*) => {$(
+        impl<'r> From<&'r $spec> for Reference<'r> {
+            fn from(spec: &'r $spec) -> Self {
+                Self {
+                    group: spec.group.as_deref(),
+                    kind: spec.kind.as_deref(),
+                    namespace: spec.namespace.as_deref(),
+                    name: &spec.name,
+                    port: spec.port,
+                }
+            }
         }
-    }
+    )*};
 }
+reference!(BackendRef, BackendObjectRef, StreamBackendRef);
 
-impl<'r> From<&'r BackendObjectRef> for Reference<'r> {
-    fn from(spec: &'r BackendObjectRef) -> Self {
-        Self {
-            group: spec.group.as_deref(),
-            kind: spec.kind.as_deref(),
-            namespace: spec.namespace.as_deref(),
-            name: &spec.name,
-            port: spec.port,
-        }
-    }
+/// Who refers to a backend: a route of that kind, in that namespace.
+#[derive(Clone, Copy)]
+pub(crate) struct User<'r> {
+    pub(crate) kind: RouteKind,
+    pub(crate) namespace: &'r str,
 }
 
 impl<'s> Backends<'s> {
@@ -60,16 +63,12 @@ impl<'s> Backends<'s> {
         Self { services, grants, clusters: Vec::new(), names: HashMap::new() }
     }
 
-    /// The cluster that an HTTPRoute of `namespace` means by the reference at `field`.
+    /// The cluster that a route means by the reference at `field`.
     ///
     /// # Errors
     /// A fault with the reason for `ResolvedRefs`.
-    pub(crate) fn resolve(
-        &mut self,
-        reference: Reference<'_>,
-        namespace: &str,
-        field: Field<'_>,
-    ) -> Result<u32, Fault> {
+    pub(crate) fn resolve(&mut self, reference: Reference<'_>, user: User<'_>, field: Field<'_>) -> Result<u32, Fault> {
+        let namespace = user.namespace;
         let group = reference.group.unwrap_or("");
         let kind = reference.kind.unwrap_or("Service");
         if !group.is_empty() || kind != "Service" {
@@ -78,9 +77,10 @@ impl<'s> Backends<'s> {
         }
         let home = reference.namespace.unwrap_or(namespace);
         let service = || ObjectKey::new("", "Service", home, reference.name);
-        if home != namespace && !self.grants.permit(Referrer::HttpRoute, namespace, &service()) {
+        if home != namespace && !self.grants.permit(Referrer::Route(user.kind), namespace, &service()) {
             let message = format!(
-                "no ReferenceGrant in namespace `{home}` lets HTTPRoutes of `{namespace}` use Service `{}`",
+                "no ReferenceGrant in namespace `{home}` lets {}s of `{namespace}` use Service `{}`",
+                user.kind.name(),
                 reference.name
             );
             let remedy = format!("add a ReferenceGrant in `{home}`");
@@ -92,17 +92,35 @@ impl<'s> Backends<'s> {
                 .because(NOT_FOUND));
         };
         let name = format!("{home}/{}:{port}", reference.name);
-        if let Some(index) = self.names.get(&name) {
+        let (spec, protocol) = self.port(&service(), port, user.kind, field)?;
+        let known = (name, protocol == UpstreamProtocol::Http2);
+        if let Some(index) = self.names.get(&known) {
             return Ok(*index);
         }
-        let cluster = self.cluster(&name, &service(), port, field)?;
+        let other = self.names.contains_key(&(known.0.clone(), !known.1));
+        let label = if other { &format!("{} for {}s", known.0, user.kind.name()) } else { &known.0 };
+        let labels = Vec::new();
+        let endpoints = Endpoints::Service(ServicePort {
+            namespace: home.to_owned(),
+            name: reference.name.to_owned(),
+            port,
+            labels,
+        });
+        let origin = service().at(format!("spec.ports[{spec}]"));
         let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
-        self.clusters.push(cluster);
-        self.names.insert(name, index);
+        self.clusters.push(Cluster { protocol, ..Cluster::new(label, origin, endpoints) });
+        self.names.insert(known, index);
         Ok(index)
     }
 
-    fn cluster(&self, name: &str, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<Cluster, Fault> {
+    /// The place of a port in its Service, and what is spoken there with a route of that kind.
+    fn port(
+        &self,
+        key: &ObjectKey,
+        port: u16,
+        kind: RouteKind,
+        field: Field<'_>,
+    ) -> Result<(usize, UpstreamProtocol), Fault> {
         let fault = |code, message: String, remedy: &str| Fault::new(code, field, message, remedy).because(NOT_FOUND);
         let Some(service) = self.services.find(&key.namespace, &key.name) else {
             let message = format!("there is no Service `{}` in namespace `{}`", key.name, key.namespace);
@@ -118,16 +136,9 @@ impl<'s> Backends<'s> {
             let message = format!("Service `{}` in namespace `{}` has no TCP port {port}", key.name, key.namespace);
             return Err(fault("backend-not-found", message, "use one of its ports"));
         };
-        let endpoints = Endpoints::Service(ServicePort {
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            port,
-            labels: Vec::new(),
-        });
-        let mut cluster = Cluster::new(name, key.at(format!("spec.ports[{index}]")), endpoints);
-        cluster.protocol = match spec.app_protocol.as_deref() {
-            Some("kubernetes.io/h2c") => UpstreamProtocol::Http2,
-            Some("kubernetes.io/wss") => {
+        let protocol = match (kind, spec.app_protocol.as_deref()) {
+            (RouteKind::Grpc, _) | (RouteKind::Http, Some("kubernetes.io/h2c")) => UpstreamProtocol::Http2,
+            (RouteKind::Http, Some("kubernetes.io/wss")) => {
                 let message =
                     format!("Service `{}` wants TLS on port {port} (appProtocol), which is not served yet", key.name);
                 let remedy = "use a port that speaks cleartext";
@@ -135,6 +146,6 @@ impl<'s> Backends<'s> {
             }
             _ => UpstreamProtocol::Http1,
         };
-        Ok(cluster)
+        Ok((index, protocol))
     }
 }

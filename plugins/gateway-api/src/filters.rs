@@ -12,9 +12,14 @@ pub(crate) use self::path::PathChange;
 use crate::field::Field;
 use crate::finding::Fault;
 use crate::hostname;
-use crate::objects::http_route::{BackendObjectRef, Filter, RequestMirror, RequestRedirect, UrlRewrite};
+use crate::kinds::RouteKind;
+use crate::objects::http_route::{Filter, RequestMirror, RequestRedirect, UrlRewrite};
+use crate::objects::route::BackendObjectRef;
 
 const INCOMPATIBLE: &str = "IncompatibleFilters";
+
+/// The types that a GRPCRoute knows.
+const OF_GRPC: [&str; 4] = ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef"];
 
 /// What the filters of one place ask for.
 #[derive(Default)]
@@ -55,14 +60,20 @@ pub(crate) struct Mirror<'s> {
 }
 
 impl<'s> Filters<'s> {
-    /// Reads the filters at `field`. What is not served there is a fault.
-    pub(crate) fn read(specs: &'s [Filter], field: Field<'_>, faults: &mut Vec<Fault>) -> Self {
+    /// Reads the filters at `field` of a route of that kind. What is not served there is a fault.
+    pub(crate) fn read(specs: &'s [Filter], kind: RouteKind, field: Field<'_>, faults: &mut Vec<Fault>) -> Self {
         let mut filters = Self::default();
         for (index, spec) in specs.iter().enumerate() {
             let place = field.at(index);
             if specs[..index].iter().any(|earlier| earlier.kind == spec.kind) && is_single(&spec.kind) {
                 let message = format!("a second {} filter", spec.kind);
                 faults.push(Fault::new("incompatible-filters", place, message, "keep one").because(INCOMPATIBLE));
+                continue;
+            }
+            if kind == RouteKind::Grpc && !OF_GRPC.contains(&spec.kind.as_str()) {
+                let message = format!("a GRPCRoute has no filters of type `{}`", spec.kind);
+                let remedy = format!("use one of {}", OF_GRPC.join(", "));
+                faults.push(Fault::new("unsupported-filter", format!("{place}.type"), message, remedy));
                 continue;
             }
             if let Some(fault) = shape(spec, place) {

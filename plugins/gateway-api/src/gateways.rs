@@ -1,5 +1,7 @@
-//! Gateways of our classes: their addresses, what concerns them as a whole, and their listeners.
+//! Gateways of our classes: their addresses, what concerns them as a whole, and their listeners, those of attached
+//! ListenerSets among them.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use sekisho_sdk::model::Address;
@@ -9,10 +11,12 @@ use serde::Deserialize;
 use crate::classes::Classes;
 use crate::finding::{Fault, Findings, Problem};
 use crate::grants::Grants;
-use crate::listeners::{self, Listener, conflicts};
+use crate::listener_sets::{self, ListenerSet};
+use crate::listeners::{self, FromNamespaces, Listener, Owner, conflicts};
 use crate::objects::Typed;
 use crate::objects::gateway::{Address as AddressSpec, GatewaySpec};
 use crate::precedence::Seniority;
+use crate::snapshot::Namespaces;
 
 /// A Gateway that is ours.
 #[derive(Debug)]
@@ -25,6 +29,11 @@ pub(crate) struct Gateway {
     /// None when the addresses it wants cannot be understood.
     pub(crate) address: Option<Address>,
     pub(crate) binding: Option<u32>,
+    /// Which ListenerSets may attach.
+    pub(crate) allowed_sets: FromNamespaces,
+    /// The ListenerSets that name it, in the order of their precedence.
+    pub(crate) sets: Vec<ListenerSet>,
+    /// Its own, and behind them those of each attached set.
     pub(crate) listeners: Vec<Listener>,
 }
 
@@ -38,14 +47,25 @@ impl Gateway {
         }
     }
 
-    /// The listener of a name that has a status and that routes may mean.
-    pub(crate) fn listed(&self) -> impl Iterator<Item = (usize, &Listener)> {
-        self.listeners.iter().enumerate().filter(|(_, listener)| !listener.duplicate)
+    /// The listeners of the Gateway's own or of one of its sets that have a status and that routes may mean.
+    pub(crate) fn listed(&self, set: Option<usize>) -> impl Iterator<Item = (usize, &Listener)> {
+        let listeners = self.listeners.iter().enumerate();
+        listeners.filter(move |(_, listener)| listener.set == set && !listener.duplicate)
     }
 }
 
-/// Reads the Gateways of our classes, oldest first, with the conflicts between their listeners resolved.
-pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, list: &mut Vec<Finding>) -> Vec<Gateway> {
+/// Reads the Gateways of our classes, oldest first, and the ListenerSets that name them, with the conflicts between their
+/// listeners resolved.
+pub(crate) fn read(
+    objects: Vec<Object>,
+    sets: Vec<Object>,
+    classes: &Classes,
+    grants: &Grants,
+    namespaces: &Namespaces,
+    list: &mut Vec<Finding>,
+) -> Vec<Gateway> {
+    let known: HashSet<_> = objects.iter().map(|object| object.key.clone()).collect();
+    let mut frontends = HashMap::new();
     let ours = objects.into_iter().filter_map(|object| {
         let class = classes.find(&class(&object, list)?)?;
         let Typed { metadata, spec } = sekisho_sdk::objects::read::<Typed<GatewaySpec>>(&object, list)?;
@@ -59,8 +79,16 @@ pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, lis
         if let Some(problem) = whole(&spec, &mut findings) {
             refused.get_or_insert(problem);
         }
-        let mut listeners = listeners::read(&spec.listeners, &object.key, spec.tls.as_ref(), grants, &mut findings);
+        let allowed = spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+        let allowed_sets = FromNamespaces::read(allowed, "spec.allowedListeners.namespaces", FromNamespaces::None)
+            .unwrap_or_else(|fault| {
+                refused.get_or_insert(findings.refuse(fault));
+                FromNamespaces::None
+            });
+        let owner = Owner { key: &object.key, set: None };
+        let mut listeners = listeners::read(&spec.listeners, owner, spec.tls.as_ref(), grants, &mut findings);
         conflicts::within(&mut listeners, &mut findings);
+        frontends.insert(object.key.clone(), spec.tls);
         Some(Gateway {
             key: object.key,
             generation: metadata.generation,
@@ -68,11 +96,15 @@ pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, lis
             refused,
             address,
             binding: None,
+            allowed_sets,
+            sets: Vec::new(),
             listeners,
         })
     });
     let mut gateways: Vec<_> = ours.collect();
     gateways.sort_by(|a, b| a.seniority.cmp(&b.seniority));
+    let around = listener_sets::Surroundings { known: &known, tls: &frontends, grants, namespaces };
+    listener_sets::attach(sets, &mut gateways, &around, list);
     conflicts::across(&mut gateways, list);
     conflicts::overlaps(&mut gateways);
     gateways
@@ -144,17 +176,6 @@ fn address(specs: &[AddressSpec], findings: &mut Findings<'_>) -> Result<Option<
 
 /// What concerns the Gateway as a whole; gives why it is refused.
 fn whole(spec: &GatewaySpec, findings: &mut Findings<'_>) -> Option<Problem> {
-    if let Some(from) = spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref()?.from.as_deref())
-        && from != "None"
-    {
-        let message = "ListenerSets are not served yet, so none attaches";
-        findings.warn(Fault::new(
-            "unsupported-field",
-            "spec.allowedListeners",
-            message,
-            "put their listeners into the Gateway",
-        ));
-    }
     if let Some(scope) = spec.default_scope.as_deref()
         && !["", "None"].contains(&scope)
     {

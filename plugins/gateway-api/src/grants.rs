@@ -4,13 +4,15 @@ use std::collections::HashSet;
 
 use sekisho_sdk::ObjectKey;
 
+use crate::kinds::RouteKind;
 use crate::objects::{GROUP, ReferenceGrantSpec};
 
 /// Who refers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Referrer {
     Gateway,
-    HttpRoute,
+    ListenerSet,
+    Route(RouteKind),
 }
 
 /// All grants, one entry for each pair of `from` and `to`. Entries are OR.
@@ -31,15 +33,21 @@ struct Grant {
 }
 
 impl Referrer {
-    fn kind(self) -> &'static str {
+    /// As grants call it.
+    pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::Gateway => "Gateway",
-            Self::HttpRoute => "HTTPRoute",
+            Self::ListenerSet => "ListenerSet",
+            Self::Route(kind) => kind.name(),
         }
     }
 
     fn of(group: &str, kind: &str) -> Option<Self> {
-        [Self::Gateway, Self::HttpRoute].into_iter().find(|referrer| group == GROUP && kind == referrer.kind())
+        match kind {
+            "Gateway" if group == GROUP => Some(Self::Gateway),
+            "ListenerSet" if group == GROUP => Some(Self::ListenerSet),
+            _ => RouteKind::of(group, kind).map(Self::Route),
+        }
     }
 }
 
@@ -91,7 +99,10 @@ mod tests {
         grants.add("certs", &serde_json::from_str(spec).unwrap());
         assert!(grants.permit(Referrer::Gateway, "edge", &secret("certs", "a")));
         assert!(!grants.permit(Referrer::Gateway, "edge", &secret("certs", "b")), "another name");
-        assert!(!grants.permit(Referrer::HttpRoute, "edge", &secret("certs", "a")), "another kind of referrer");
+        assert!(
+            !grants.permit(Referrer::Route(RouteKind::Http), "edge", &secret("certs", "a")),
+            "another kind of referrer"
+        );
         assert!(!grants.permit(Referrer::Gateway, "other", &secret("certs", "a")), "another namespace");
         assert!(!grants.permit(Referrer::Gateway, "edge", &secret("more", "a")), "a grant counts where it lives");
         assert!(grants.permit(Referrer::Gateway, "more", &secret("more", "a")), "no grant is needed at home");
@@ -103,7 +114,7 @@ mod tests {
                        "to":[{"group":"","kind":"Service"}]}"#;
         let mut grants = Grants::default();
         grants.add("apps", &serde_json::from_str(spec).unwrap());
-        assert!(grants.permit(Referrer::HttpRoute, "web", &ObjectKey::new("", "Service", "apps", "any")));
-        assert!(!grants.permit(Referrer::HttpRoute, "web", &secret("apps", "any")));
+        assert!(grants.permit(Referrer::Route(RouteKind::Http), "web", &ObjectKey::new("", "Service", "apps", "any")));
+        assert!(!grants.permit(Referrer::Route(RouteKind::Http), "web", &secret("apps", "any")));
     }
 }

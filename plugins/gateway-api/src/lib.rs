@@ -1,15 +1,14 @@
-//! The Kubernetes Gateway API as a dialect of the gateway: Gateways and HTTPRoutes (v1), in the shape of v1.6.
+//! The Kubernetes Gateway API as a dialect of the gateway: Gateways, ListenerSets and routes (v1), in the shape of v1.6.
 //!
 //! ```text
 //!  objects ─ snapshot ─ classes ─ gateways ─ listeners ──────────────┐
-//!                                    │            (tls, conflicts)   ├─ translate ─ Translation + table
-//!                                attachment ─ routes ─ rules ─ table ┤
+//!                            (listener_sets)      (tls, conflicts)   ├─ translate ─ Translation + table
+//!                        attachment ─ routes ─ rules, streams ─ table┤
 //!                         (precedence, matches, filters, backends)   └─ status (from the same values)
 //! ```
 //!
 //! This file is the export only. What a condition says and what a request meets come from the same values: where a
-//! listener does not accept a route, its table has no row of it. Not read yet: GRPCRoute, TLSRoute, TCPRoute, UDPRoute,
-//! ListenerSet and BackendTLSPolicy; what of a Gateway or HTTPRoute is not served is refused by name.
+//! listener does not accept a route, its table has no row of it. What is not served is refused by name.
 
 mod attachment;
 mod backends;
@@ -22,6 +21,8 @@ mod finding;
 mod gateways;
 mod grants;
 mod hostname;
+mod kinds;
+mod listener_sets;
 mod listeners;
 mod matches;
 mod objects;
@@ -31,6 +32,7 @@ mod rules;
 mod selector;
 mod snapshot;
 mod status;
+mod streams;
 mod table;
 mod translate;
 
@@ -56,7 +58,12 @@ impl RoutePlugin for GatewayApi {
             reads: vec![
                 kind(objects::GROUP, "GatewayClass", &served),
                 kind(objects::GROUP, "Gateway", &served),
+                kind(objects::GROUP, "ListenerSet", &["v1"]),
                 kind(objects::GROUP, "HTTPRoute", &served),
+                kind(objects::GROUP, "GRPCRoute", &["v1"]),
+                kind(objects::GROUP, "TLSRoute", &["v1"]),
+                kind(objects::GROUP, "TCPRoute", &["v1"]),
+                kind(objects::GROUP, "UDPRoute", &["v1"]),
                 kind(objects::GROUP, "ReferenceGrant", &served),
                 kind("", "Service", &["v1"]),
                 kind("", "Namespace", &["v1"]),

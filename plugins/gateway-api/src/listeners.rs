@@ -1,4 +1,5 @@
-//! A Gateway's listeners, checked one by one: what one of them has wrong costs that one only.
+//! The listeners of a Gateway and of the ListenerSets attached to it, checked one by one: what one of them has wrong costs
+//! that one only.
 //!
 //! A listener that is not accepted serves nothing, but it may have to keep its place ([`conflicts::holds_place`]): its
 //! traffic must not fall to a wider listener.
@@ -13,8 +14,9 @@ use sekisho_sdk::host_name::HostName;
 
 pub(crate) use self::tls::Tls;
 use crate::finding::{Fault, Findings, Problem};
-use crate::grants::Grants;
+use crate::grants::{Grants, Referrer};
 use crate::hostname;
+use crate::kinds::RouteKind;
 use crate::objects::GROUP;
 use crate::objects::gateway::{AllowedRoutes, GatewayTls, Listener as Spec, RouteNamespaces};
 use crate::selector::Selector;
@@ -23,6 +25,8 @@ use crate::snapshot::Namespaces;
 /// One listener, as far as the Gateway alone tells.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    /// Index in the Gateway's `sets`; none for its own.
+    pub(crate) set: Option<usize>,
     pub(crate) name: String,
     /// Such as `spec.listeners[0]`.
     pub(crate) field: String,
@@ -50,8 +54,71 @@ pub(crate) struct Listener {
 pub(crate) enum Protocol {
     Http,
     Https(Tls),
+    /// TLS that ends here, and then bytes.
+    Tls(Tls),
+    /// TLS that ends at the backend.
+    Passthrough,
+    Tcp,
     /// Known to the API or not, but not to us.
     Unserved,
+}
+
+/// Protocols that can share a port: they tell listeners apart by the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Family {
+    /// By the authority of a request.
+    Http,
+    /// By the name that a client asks for (SNI).
+    Tls,
+    /// By nothing: a port has one listener.
+    Tcp,
+}
+
+/// What a listener claims for itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim<'l> {
+    pub(crate) family: Family,
+    /// The protocol, as objects call it.
+    pub(crate) protocol: &'static str,
+    pub(crate) port: u16,
+    pub(crate) host: &'l HostName,
+}
+
+impl Protocol {
+    fn served(&self) -> Option<(Family, &'static str)> {
+        match self {
+            Self::Http => Some((Family::Http, "HTTP")),
+            Self::Https(_) => Some((Family::Tls, "HTTPS")),
+            Self::Tls(_) | Self::Passthrough => Some((Family::Tls, "TLS")),
+            Self::Tcp => Some((Family::Tcp, "TCP")),
+            Self::Unserved => None,
+        }
+    }
+
+    /// TLS, where it ends here.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Https(tls) | Self::Tls(tls) => Some(tls),
+            Self::Http | Self::Passthrough | Self::Tcp | Self::Unserved => None,
+        }
+    }
+
+    fn tls_mut(&mut self) -> Option<&mut Tls> {
+        match self {
+            Self::Https(tls) | Self::Tls(tls) => Some(tls),
+            Self::Http | Self::Passthrough | Self::Tcp | Self::Unserved => None,
+        }
+    }
+
+    /// The kinds of routes that can attach.
+    fn kinds(&self) -> &'static [RouteKind] {
+        match self {
+            Self::Http | Self::Https(_) => &[RouteKind::Http, RouteKind::Grpc],
+            Self::Tls(_) | Self::Passthrough => &[RouteKind::Tls],
+            Self::Tcp => &[RouteKind::Tcp],
+            Self::Unserved => &[],
+        }
+    }
 }
 
 /// Where a listener and its secrets are in the translation.
@@ -65,17 +132,18 @@ pub(crate) struct Emitted {
 /// Which routes may attach.
 #[derive(Debug)]
 pub(crate) struct Allowed {
-    /// HTTPRoute is among the allowed kinds. No other kind is served so far.
-    pub(crate) http_routes: bool,
-    namespaces: FromNamespaces,
+    /// Of those that the protocol takes.
+    pub(crate) kinds: Vec<RouteKind>,
+    pub(crate) namespaces: FromNamespaces,
 }
 
+/// Which namespaces something may come from.
 #[derive(Debug)]
-enum FromNamespaces {
+pub(crate) enum FromNamespaces {
     Same,
     All,
     Selected(Selector),
-    /// What is written cannot be understood.
+    /// From none, or what is written cannot be understood.
     None,
 }
 
@@ -85,45 +153,81 @@ impl Listener {
         self.refused.is_none() && self.conflict.is_none()
     }
 
-    /// Its protocol's word, where it is served, with the port and the names it claims.
-    pub(crate) fn claim(&self) -> Option<(&'static str, u16, &HostName)> {
-        let protocol = match self.protocol {
-            Protocol::Http => "HTTP",
-            Protocol::Https(_) => "HTTPS",
-            Protocol::Unserved => return None,
-        };
-        Some((protocol, self.port?, self.host.as_ref()?))
+    /// What it claims, where its protocol is served.
+    pub(crate) fn claim(&self) -> Option<Claim<'_>> {
+        let (family, protocol) = self.protocol.served()?;
+        Some(Claim { family, protocol, port: self.port?, host: self.host.as_ref()? })
     }
 }
 
-impl Allowed {
-    /// Whether a route of `namespace` may attach to a listener of a Gateway in `own`.
-    pub(crate) fn namespace(&self, own: &str, namespace: &str, namespaces: &Namespaces) -> bool {
-        match &self.namespaces {
-            FromNamespaces::Same => own == namespace,
-            FromNamespaces::All => true,
-            FromNamespaces::Selected(selector) => {
-                namespaces.labels(namespace).is_some_and(|labels| selector.selects(labels))
+impl FromNamespaces {
+    /// Reads what stands at `field`, where nothing stands for `default`.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub(crate) fn read(spec: Option<&RouteNamespaces>, field: &str, default: Self) -> Result<Self, Fault> {
+        let Some(spec) = spec else { return Ok(default) };
+        match (spec.from.as_deref(), &spec.selector) {
+            (None, _) => Ok(default),
+            (Some("Same"), _) => Ok(Self::Same),
+            (Some("All"), _) => Ok(Self::All),
+            (Some("None"), _) => Ok(Self::None),
+            (Some("Selector"), Some(selector)) => {
+                Selector::read(selector).map(Self::Selected).map_err(|(below, why)| {
+                    Fault::new("invalid-selector", format!("{field}.selector.{below}"), why, "correct the selector")
+                })
             }
-            FromNamespaces::None => false,
+            (Some("Selector"), None) => {
+                let message = "`from: Selector` needs a selector";
+                Err(Fault::new("missing-field", format!("{field}.selector"), message, "add one"))
+            }
+            (Some(other), _) => {
+                let message = format!("`{other}` is not one of Same, All, Selector and None");
+                Err(Fault::new("unsupported-value", format!("{field}.from"), message, "use one of them"))
+            }
+        }
+    }
+
+    /// Whether an object of `namespace` may attach to one in `own`.
+    pub(crate) fn include(&self, own: &str, namespace: &str, namespaces: &Namespaces) -> bool {
+        match self {
+            Self::Same => own == namespace,
+            Self::All => true,
+            Self::Selected(selector) => namespaces.labels(namespace).is_some_and(|labels| selector.selects(labels)),
+            Self::None => false,
         }
     }
 }
 
-/// Reads the listeners of a Gateway.
+/// Who has listeners: a Gateway, or a set that is attached to it, by index in the Gateway's `sets`.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'o> {
+    pub(crate) key: &'o ObjectKey,
+    pub(crate) set: Option<usize>,
+}
+
+impl Owner<'_> {
+    fn referrer(&self) -> Referrer {
+        if self.set.is_none() { Referrer::Gateway } else { Referrer::ListenerSet }
+    }
+}
+
+/// Reads the listeners of a Gateway or of a ListenerSet, which are served under the Gateway's `tls`.
 pub(crate) fn read(
     specs: &[Spec],
-    gateway: &ObjectKey,
+    owner: Owner<'_>,
     gateway_tls: Option<&GatewayTls>,
     grants: &Grants,
     findings: &mut Findings<'_>,
 ) -> Vec<Listener> {
     let mut names = HashSet::new();
     let listeners = specs.iter().enumerate().map(|(index, spec)| {
-        let mut listener = Reader { field: format!("spec.listeners[{index}]"), refused: None, findings }.read(spec);
-        if let Protocol::Https(tls) = &mut listener.protocol {
+        let reader = Reader { set: owner.set, field: format!("spec.listeners[{index}]"), refused: None, findings };
+        let mut listener = reader.read(spec);
+        if let Some(tls) = listener.protocol.tls_mut() {
             let secrets = spec.tls.as_ref().map_or(&[][..], |tls| &tls.certificate_refs);
-            tls.resolve(secrets, &listener.field, gateway, grants, &mut listener.unresolved, findings);
+            let from = tls::Referring { key: owner.key, referrer: owner.referrer(), grants };
+            tls.resolve(secrets, &listener.field, from, &mut listener.unresolved, findings);
         }
         if let Some(fault) = gateway_tls.and_then(|tls| tls::client_policy(tls, &listener)) {
             let problem = findings.refuse(fault);
@@ -144,6 +248,7 @@ pub(crate) fn read(
 
 /// Reads one listener; the first thing wrong is why it is refused.
 struct Reader<'r, 'f> {
+    set: Option<usize>,
     field: String,
     refused: Option<Problem>,
     findings: &'r mut Findings<'f>,
@@ -168,6 +273,16 @@ impl Reader<'_, '_> {
         };
         let host = match spec.hostname.as_deref() {
             None | Some("") => Some(HostName::Any),
+            Some(_) if matches!(protocol, Protocol::Tcp) => {
+                let message = "TCP has no host names";
+                self.refuse(
+                    "unsupported-value",
+                    "hostname",
+                    message,
+                    "remove it; the port alone tells listeners apart",
+                );
+                None
+            }
             Some(text) => match hostname::parse(text) {
                 Ok(host) => Some(host),
                 Err(why) => {
@@ -184,6 +299,7 @@ impl Reader<'_, '_> {
         let mut unresolved = Vec::new();
         let allowed = self.allowed(spec.allowed_routes.as_ref(), &protocol, &mut unresolved);
         Listener {
+            set: self.set,
             name: spec.name.clone(),
             field: self.field,
             duplicate: false,
@@ -202,108 +318,115 @@ impl Reader<'_, '_> {
     fn protocol(&mut self, spec: &Spec) -> Protocol {
         match spec.protocol.to_ascii_uppercase().as_str() {
             "HTTP" => {
-                if spec.tls.is_some() {
-                    self.refuse(
-                        "tls-not-allowed",
-                        "tls",
-                        "an HTTP listener has no TLS",
-                        "remove it, or make the protocol HTTPS",
-                    );
-                }
+                self.without_tls(spec, "an HTTP listener has no TLS", "remove it, or make the protocol HTTPS");
                 Protocol::Http
             }
-            "HTTPS" => {
-                let (tls, faults) = Tls::read(spec.tls.as_ref(), &self.field);
-                for fault in faults {
-                    self.refuse_fault(fault);
+            "HTTPS" => Protocol::Https(self.tls(spec, "HTTPS")),
+            "TLS" => match spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()) {
+                Some("Passthrough") => {
+                    self.sealed(spec);
+                    Protocol::Passthrough
                 }
-                for fault in tls.warnings(spec.tls.as_ref(), &self.field) {
-                    self.findings.warn(fault);
+                Some(mode) if !mode.is_empty() => Protocol::Tls(self.tls(spec, "TLS")),
+                _ => {
+                    let message = "a TLS listener has to say where TLS ends";
+                    self.refuse("missing-field", "tls.mode", message, "give Passthrough or Terminate");
+                    Protocol::Unserved
                 }
-                Protocol::Https(tls)
+            },
+            "TCP" => {
+                self.without_tls(spec, "a TCP listener has no TLS", "remove it, or make the protocol TLS");
+                Protocol::Tcp
             }
             "" => {
-                self.refuse("missing-field", "protocol", "a listener needs a protocol", "give HTTP or HTTPS");
+                let remedy = "give HTTP, HTTPS, TLS or TCP";
+                self.refuse("missing-field", "protocol", "a listener needs a protocol", remedy);
                 Protocol::Unserved
             }
             other => {
                 let message = match other {
-                    "TLS" | "TCP" | "UDP" => format!("{other} listeners are not served yet"),
+                    "UDP" => "UDP is not served".to_owned(),
                     _ => format!("`{}` is not a protocol that this gateway knows", spec.protocol),
                 };
-                let fault = self.fault(
-                    "unsupported-protocol",
-                    "protocol",
-                    message,
-                    "use HTTP or HTTPS, or remove the listener",
-                );
+                let remedy = "use HTTP, HTTPS, TLS or TCP, or remove the listener";
+                let fault = self.fault("unsupported-protocol", "protocol", message, remedy);
                 self.refuse_fault(fault.because("UnsupportedProtocol"));
                 Protocol::Unserved
             }
         }
     }
 
+    fn without_tls(&mut self, spec: &Spec, message: &str, remedy: &str) {
+        if spec.tls.is_some() {
+            self.refuse("tls-not-allowed", "tls", message, remedy);
+        }
+    }
+
+    /// TLS that ends here.
+    fn tls(&mut self, spec: &Spec, protocol: &str) -> Tls {
+        let (tls, faults) = Tls::read(spec.tls.as_ref(), &self.field, protocol);
+        for fault in faults {
+            self.refuse_fault(fault);
+        }
+        for fault in tls.warnings(spec.tls.as_ref(), &self.field) {
+            self.findings.warn(fault);
+        }
+        tls
+    }
+
+    /// Nothing of TLS is ours where it ends at the backend.
+    fn sealed(&mut self, spec: &Spec) {
+        let Some(tls) = &spec.tls else { return };
+        if !tls.certificate_refs.is_empty() || !tls.options.is_empty() {
+            let message = "TLS ends at the backend, so certificates and options have no effect here";
+            let remedy = "remove them, or make the mode Terminate";
+            let fault = self.fault("unused-field", "tls", message, remedy);
+            self.findings.warn(fault);
+        }
+    }
+
     fn allowed(&mut self, spec: Option<&AllowedRoutes>, protocol: &Protocol, unresolved: &mut Vec<Problem>) -> Allowed {
         let namespaces = self.namespaces(spec.and_then(|allowed| allowed.namespaces.as_ref()));
-        let served = !matches!(protocol, Protocol::Unserved);
-        let Some(kinds) = spec.map(|allowed| &allowed.kinds).filter(|kinds| !kinds.is_empty()) else {
-            return Allowed { http_routes: served, namespaces };
+        let known = protocol.kinds();
+        let Some(specs) = spec.map(|allowed| &allowed.kinds).filter(|kinds| !kinds.is_empty()) else {
+            return Allowed { kinds: known.to_vec(), namespaces };
         };
-        let mut http_routes = false;
-        for (index, kind) in kinds.iter().enumerate() {
-            let group = kind.group.as_deref().unwrap_or(GROUP);
-            if served && group == GROUP && kind.kind == "HTTPRoute" {
-                http_routes = true;
-                continue;
+        let mut kinds = Vec::new();
+        for (index, spec) in specs.iter().enumerate() {
+            let group = spec.group.as_deref().unwrap_or(GROUP);
+            match RouteKind::of(group, &spec.kind).filter(|kind| known.contains(kind)) {
+                Some(kind) if kinds.contains(&kind) => {}
+                Some(kind) => kinds.push(kind),
+                None => {
+                    let message = format!("routes of kind `{}` in group `{group}` cannot attach here", spec.kind);
+                    let names = known.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" or ");
+                    let remedy = match names.as_str() {
+                        "" => "remove it".to_owned(),
+                        names => format!("name {names}, or change the listener's protocol"),
+                    };
+                    let field = format!("allowedRoutes.kinds[{index}]");
+                    let fault = self.fault("invalid-route-kinds", &field, message, remedy);
+                    unresolved.push(self.findings.refuse(fault.because("InvalidRouteKinds")));
+                }
             }
-            let message = format!("routes of kind `{}` in group `{group}` cannot attach here", kind.kind);
-            let fault = self.fault(
-                "invalid-route-kinds",
-                &format!("allowedRoutes.kinds[{index}]"),
-                message,
-                "name HTTPRoute, on a listener of protocol HTTP or HTTPS",
-            );
-            unresolved.push(self.findings.refuse(fault.because("InvalidRouteKinds")));
         }
-        Allowed { http_routes, namespaces }
+        Allowed { kinds, namespaces }
     }
 
     fn namespaces(&mut self, spec: Option<&RouteNamespaces>) -> FromNamespaces {
-        let Some(spec) = spec else { return FromNamespaces::Same };
-        match (spec.from.as_deref(), &spec.selector) {
-            (None | Some("Same"), _) => FromNamespaces::Same,
-            (Some("All"), _) => FromNamespaces::All,
-            (Some("Selector"), Some(selector)) => match Selector::read(selector) {
-                Ok(selector) => FromNamespaces::Selected(selector),
-                Err((field, why)) => {
-                    let field = format!("allowedRoutes.namespaces.selector.{field}");
-                    self.refuse("invalid-selector", &field, why, "correct the selector");
-                    FromNamespaces::None
-                }
-            },
-            (Some("Selector"), None) => {
-                self.refuse(
-                    "missing-field",
-                    "allowedRoutes.namespaces.selector",
-                    "`from: Selector` needs a selector",
-                    "add one",
-                );
-                FromNamespaces::None
-            }
-            (Some(other), _) => {
-                let message = format!("`{other}` is not one of Same, All and Selector");
-                self.refuse("unsupported-value", "allowedRoutes.namespaces.from", message, "use one of them");
-                FromNamespaces::None
-            }
-        }
+        let field = format!("{}.allowedRoutes.namespaces", self.field);
+        FromNamespaces::read(spec, &field, FromNamespaces::Same).unwrap_or_else(|fault| {
+            self.refuse_fault(fault);
+            FromNamespaces::None
+        })
     }
 
-    fn refuse(&mut self, code: &'static str, below: &str, message: impl Into<String>, remedy: &str) {
+    fn refuse(&mut self, code: &'static str, below: &str, message: impl Into<String>, remedy: impl Into<String>) {
         let fault = self.fault(code, below, message, remedy);
         self.refuse_fault(fault);
     }
 
-    fn fault(&self, code: &'static str, below: &str, message: impl Into<String>, remedy: &str) -> Fault {
+    fn fault(&self, code: &'static str, below: &str, message: impl Into<String>, remedy: impl Into<String>) -> Fault {
         Fault::new(code, format!("{}.{below}", self.field), message, remedy)
     }
 

@@ -1,13 +1,18 @@
-//! The matches of an HTTPRoute rule, checked as the CRD's own rules would, since files have no API server.
+//! The matches of a rule, checked as the CRD's own rules would, since files have no API server.
+
+mod grpc;
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::rc::Rc;
 
 use sekisho_sdk::table::{PathRule, ValueRule, check_regex};
+use serde::de::DeserializeOwned;
 
+use self::grpc::Call;
 use crate::field::Field;
 use crate::finding::Fault;
+use crate::kinds::RouteKind;
 use crate::objects::http_route::{HttpMatch, PathMatch, ValueMatch};
 use crate::precedence::{PathRank, Precedence, Seniority, Specificity};
 
@@ -29,21 +34,34 @@ pub(crate) enum Path {
     Exact(String),
     Prefix(String),
     Regex(String),
+    /// What gRPC calls: a service, a method, or both.
+    Call(Call),
 }
 
-impl Match {
+/// A match as one kind of routes writes it.
+pub(crate) trait Matching: DeserializeOwned {
+    const KIND: RouteKind;
+
     /// What a rule without matches matches: everything.
-    pub(crate) fn any() -> Self {
-        Self { path: Path::Prefix("/".to_owned()), method: None, headers: Vec::new(), query_params: Vec::new() }
-    }
+    fn any() -> Match;
 
     /// Reads the match at `field`; none when anything is wrong with it.
-    pub(crate) fn read(spec: &HttpMatch, field: Field<'_>, faults: &mut Vec<Fault>) -> Option<Self> {
-        let path = match &spec.path {
+    fn read(&self, field: Field<'_>, faults: &mut Vec<Fault>) -> Option<Match>;
+}
+
+impl Matching for HttpMatch {
+    const KIND: RouteKind = RouteKind::Http;
+
+    fn any() -> Match {
+        Match { path: Path::Prefix("/".to_owned()), method: None, headers: Vec::new(), query_params: Vec::new() }
+    }
+
+    fn read(&self, field: Field<'_>, faults: &mut Vec<Fault>) -> Option<Match> {
+        let path = match &self.path {
             None => Ok(Self::any().path),
             Some(path) => Path::read(path, field),
         };
-        let method = match spec.method.as_deref() {
+        let method = match self.method.as_deref() {
             Some(method) if !METHODS.contains(&method) => {
                 let message = format!("`{method}` is not a method that can be matched");
                 let remedy = format!("use one of {}", METHODS.join(", "));
@@ -51,17 +69,21 @@ impl Match {
             }
             method => Ok(method.map(str::to_owned)),
         };
-        let headers = values(&spec.headers, field.below("headers"), true);
-        let query_params = values(&spec.query_params, field.below("queryParams"), false);
+        let headers = values(&self.headers, field.below("headers"), true);
+        let query_params = values(&self.query_params, field.below("queryParams"), false);
         match (path, method, headers, query_params) {
-            (Ok(path), Ok(method), Ok(headers), Ok(query_params)) => Some(Self { path, method, headers, query_params }),
+            (Ok(path), Ok(method), Ok(headers), Ok(query_params)) => {
+                Some(Match { path, method, headers, query_params })
+            }
             (path, method, headers, query_params) => {
                 faults.extend([path.err(), method.err(), headers.err(), query_params.err()].into_iter().flatten());
                 None
             }
         }
     }
+}
 
+impl Match {
     /// Its rank, as match `nth` of rule `rule` of the route, under a host name of that specificity.
     pub(crate) fn precedence(
         &self,
@@ -109,6 +131,7 @@ impl Path {
             Self::Prefix(value) if value == "/" => PathRule::Any,
             Self::Prefix(value) => PathRule::Elements(value.clone()),
             Self::Regex(pattern) => PathRule::Regex(pattern.clone()),
+            Self::Call(call) => call.rule(),
         }
     }
 
@@ -118,6 +141,7 @@ impl Path {
             // `/shop/` and `/shop` are the same prefix.
             Self::Prefix(value) => PathRank::Prefix(value.trim_end_matches('/').chars().count()),
             Self::Regex(pattern) => PathRank::Regex(pattern.chars().count()),
+            Self::Call(call) => call.rank(),
         }
     }
 }
@@ -199,7 +223,7 @@ mod tests {
 
     fn read(json: &str) -> Result<Match, Vec<Fault>> {
         let mut faults = Vec::new();
-        Match::read(&serde_json::from_str(json).unwrap(), SPEC, &mut faults).ok_or(faults)
+        serde_json::from_str::<HttpMatch>(json).unwrap().read(SPEC, &mut faults).ok_or(faults)
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 pub(crate) mod gateway;
 pub(crate) mod http_route;
+pub(crate) mod listener_set;
+pub(crate) mod route;
 
 use std::collections::BTreeMap;
 

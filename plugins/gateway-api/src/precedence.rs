@@ -1,4 +1,5 @@
-//! Which of several matches takes a request (HTTPRoute `hostnames` and `matches`): a value with an order, greater wins.
+//! Which of several matches takes a request (HTTPRoute and GRPCRoute, `hostnames` and `matches`): a value with an order,
+//! greater wins.
 
 use std::cmp::Reverse;
 use std::rc::Rc;
@@ -30,12 +31,14 @@ pub(crate) enum Specificity {
 }
 
 /// How specific a path match is, in characters. The place of regular expressions is left to implementations: here they
-/// go before prefixes, because behind them a prefix `/` would leave them nothing.
+/// go before prefixes, because behind them a prefix `/` would leave them nothing. So is the place of GRPCRoutes beside
+/// HTTPRoutes of the same name: they go first, as they take nothing but gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PathRank {
     Prefix(usize),
     Regex(usize),
     Exact,
+    Call { service: usize, method: usize },
 }
 
 /// The order of routes that are equal otherwise; the least goes first.
@@ -134,7 +137,10 @@ mod tests {
 
     #[test]
     fn paths_rank_by_kind_then_characters() {
-        assert!([PathRank::Prefix(0), PathRank::Prefix(9), PathRank::Regex(2), PathRank::Exact].is_sorted());
+        let call = |service, method| PathRank::Call { service, method };
+        let order = [PathRank::Prefix(0), PathRank::Prefix(9), PathRank::Regex(2), PathRank::Exact, call(0, 0)];
+        assert!(order.is_sorted());
+        assert!([call(0, 0), call(0, 9), call(1, 0), call(1, 2)].is_sorted());
     }
 
     #[test]

@@ -1,27 +1,34 @@
-//! HTTPRoutes: read one at a time, attached, and put into the tables of the listeners that accept them.
+//! Routes: read one at a time, attached, and put into the tables of the listeners that accept them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
-use sekisho_sdk::model::Route;
+use sekisho_sdk::host_name::HostName;
+use sekisho_sdk::model::{Route as ModelRoute, StreamRoute};
 use sekisho_sdk::{Finding, Object, ObjectKey};
+use serde::de::DeserializeOwned;
 
-use crate::attachment::{Directory, Hostnames, Hosts, Parent, Place};
+use crate::attachment::{Applicant, Directory, Hostnames, Hosts, Parent, Place};
 use crate::backends::Backends;
 use crate::field::{Field, SPEC};
 use crate::finding::{Fault, Findings};
 use crate::gateways::Gateway;
 use crate::hostname;
+use crate::kinds::RouteKind;
+use crate::listeners::Protocol;
+use crate::matches::Matching;
 use crate::objects::GROUP;
-use crate::objects::http_route::{HttpRoute as Spec, ParentRef, Rule as RuleSpec};
+use crate::objects::http_route::{GrpcMatch, HttpMatch, Rule as RuleSpec};
+use crate::objects::route::{ParentRef, Route as Spec, StreamRule};
 use crate::precedence::Seniority;
 use crate::rules::{Entrance, Rule, RuleState};
 use crate::snapshot::read_apart;
-use crate::table::Rows;
+use crate::streams;
+use crate::table::{Rows, Shadowed};
 
-/// What an HTTPRoute that is ours leaves behind for its status.
+/// What a route that is ours leaves behind for its status.
 #[derive(Debug)]
-pub(crate) struct HttpRoute {
+pub(crate) struct Route {
     pub(crate) key: ObjectKey,
     pub(crate) generation: i64,
     /// Empty when it was ours before and is no longer.
@@ -33,41 +40,130 @@ pub(crate) struct HttpRoute {
 pub(crate) struct Surroundings<'t> {
     pub(crate) gateways: &'t [Gateway],
     pub(crate) directory: Directory<'t>,
-    /// Every Gateway there is, also of other classes.
-    pub(crate) known_gateways: HashSet<(String, String)>,
+    /// Every Gateway and ListenerSet there is, also of other classes.
+    pub(crate) known: HashSet<ObjectKey>,
     pub(crate) controller: &'t str,
 }
 
 /// The translation's routes and tables, as they grow.
 pub(crate) struct Growing<'t> {
     pub(crate) backends: Backends<'t>,
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<ModelRoute>,
+    pub(crate) streams: Vec<StreamRoute>,
     /// By index of the listener in the translation.
     pub(crate) tables: Vec<Rows>,
     pub(crate) findings: Vec<Finding>,
 }
 
-impl HttpRoute {
+/// A route whose parents are known, with its rules as written.
+struct Attached<R> {
+    generation: i64,
+    seniority: Rc<Seniority>,
+    parents: Vec<Parent>,
+    hostnames: Hostnames,
+    rules: Vec<R>,
+    /// About the route, not told yet.
+    findings: Vec<Finding>,
+}
+
+impl Route {
     /// Reads a route and puts it where it belongs. None when it is none of our business.
-    pub(crate) fn read(object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
-        let (Spec { metadata, spec, status }, apart) = read_apart::<Spec>(object, &mut growing.findings)?;
+    pub(crate) fn read(
+        kind: RouteKind,
+        object: &Object,
+        around: &Surroundings<'_>,
+        growing: &mut Growing<'_>,
+    ) -> Option<Self> {
+        match kind {
+            RouteKind::Http => Self::of_requests::<HttpMatch>(object, around, growing),
+            RouteKind::Grpc => Self::of_requests::<GrpcMatch>(object, around, growing),
+            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => Self::of_streams(kind, object, around, growing),
+        }
+    }
+
+    fn of_requests<M: Matching>(object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
+        let key = &object.key;
+        let attached = Attached::<RuleSpec<M>>::read(M::KIND, object, around, growing)?;
+        let Attached { generation, seniority, parents, hostnames, rules, mut findings } = attached;
+        let mut about = Findings::about(key, &mut findings);
+        let mut rules = if parents.is_empty() {
+            Vec::new()
+        } else {
+            self::rules(&rules, &seniority, &key.namespace, &mut growing.backends, &mut about)
+        };
+        for (place, hosts) in places(&parents, around.gateways, Some(&hostnames)) {
+            let listener = &around.gateways[place.0].listeners[place.1];
+            let (Some(emitted), Some(port)) = (around.served(place), listener.port) else { continue };
+            let entrance = Entrance { https: matches!(listener.protocol, Protocol::Https(_)), port };
+            let rows = &mut growing.tables[emitted as usize];
+            for rule in &mut rules {
+                rule.put(rows, entrance, &hosts, &seniority, &mut growing.routes, &mut about);
+            }
+        }
+        growing.findings.extend(findings);
+        let rules = rules.into_iter().map(|rule| rule.state).collect();
+        Some(Self { key: key.clone(), generation, parents, rules })
+    }
+
+    fn of_streams(
+        kind: RouteKind,
+        object: &Object,
+        around: &Surroundings<'_>,
+        growing: &mut Growing<'_>,
+    ) -> Option<Self> {
+        let key = &object.key;
+        let attached = Attached::<StreamRule>::read(kind, object, around, growing)?;
+        let Attached { generation, seniority, parents, hostnames, rules, mut findings } = attached;
+        let mut about = Findings::about(key, &mut findings);
+        let mut states = Vec::new();
+        if !parents.is_empty() {
+            let (stream, state) =
+                streams::read(&rules, kind, &seniority, &key.namespace, &mut growing.backends, &mut about);
+            states.push(state);
+            let index = u32::try_from(growing.streams.len()).expect("fewer streams than bytes of memory");
+            let mut met = false;
+            let hostnames = (kind == RouteKind::Tls).then_some(&hostnames);
+            for (place, hosts) in places(&parents, around.gateways, hostnames) {
+                let Some(emitted) = around.served(place) else { continue };
+                met = true;
+                for (host, specificity) in hosts {
+                    let rows = &mut growing.tables[emitted as usize];
+                    if let Some(shadowed) = rows.add_stream(&host, specificity, &seniority, index) {
+                        let listener = &around.gateways[place.0].listeners[place.1].name;
+                        report_shadowed(kind, &shadowed, &host, listener, &mut growing.findings);
+                    }
+                }
+            }
+            if met {
+                growing.streams.push(stream);
+            }
+        }
+        growing.findings.extend(findings);
+        Some(Self { key: key.clone(), generation, parents, rules: states })
+    }
+}
+
+impl<R: DeserializeOwned> Attached<R> {
+    /// Reads what routes of all kinds have. None when it is none of our business.
+    fn read(kind: RouteKind, object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
+        let (Spec { metadata, spec, status }, apart) = read_apart::<Spec<R>>(object, &mut growing.findings)?;
         let key = &object.key;
         if spec.parent_refs.is_empty() {
             // The field that would name one may be misspelt.
             growing.findings.extend(apart.iter().cloned());
-        }
-        let mut list = apart;
-        let mut findings = Findings::about(key, &mut list);
-        let hostnames = hostnames(&spec.hostnames, &mut findings);
-        if spec.parent_refs.is_empty() {
             let fault = Fault::new("no-parent", "spec.parentRefs", "the route attaches to nothing", "name a Gateway");
             Findings::about(key, &mut growing.findings).warn(fault);
         }
+        let mut list = apart;
+        let mut findings = Findings::about(key, &mut list);
+        let hostnames = hostnames(kind, &spec.hostnames, &mut findings);
+        let named = !matches!(kind, RouteKind::Tcp | RouteKind::Udp);
+        let applicant = Applicant { kind, key, hostnames: named.then_some(&hostnames) };
         let mut parents: Vec<Parent> = Vec::new();
         let list_field = SPEC.below("parentRefs");
         for (index, reference) in spec.parent_refs.into_iter().enumerate() {
             let field = list_field.at(index);
-            let Some(gateway) = around.directory.find(&reference, key) else {
+            let Some(target) = around.directory.find(&reference, key) else {
                 around.stray(&reference, key, field, &mut growing.findings);
                 continue;
             };
@@ -75,20 +171,14 @@ impl HttpRoute {
                 findings.warn(Fault::new("duplicate-parent", field, "the same parent is named before", "remove it"));
                 continue;
             }
-            parents.push(around.directory.attach(reference, gateway, key, &hostnames, field, &mut findings));
+            parents.push(around.directory.attach(reference, target, applicant, field, &mut findings));
         }
         if parents.is_empty() {
             // Somebody else's, unless we have left a status there.
             let mut seen = status.into_iter().flat_map(|status| status.parents);
-            let was_ours = seen.any(|parent| parent.controller_name == around.controller);
-            return was_ours.then(|| Self {
-                key: key.clone(),
-                generation: metadata.generation,
-                parents,
-                rules: Vec::new(),
-            });
-        }
-        if spec.use_default_gateways.as_deref().is_some_and(|scope| !["", "None"].contains(&scope)) {
+            seen.find(|parent| parent.controller_name == around.controller)?;
+            list.clear();
+        } else if spec.use_default_gateways.as_deref().is_some_and(|scope| !["", "None"].contains(&scope)) {
             let message = "routes attach by `parentRefs` only";
             findings.warn(Fault::new(
                 "unsupported-field",
@@ -98,24 +188,19 @@ impl HttpRoute {
             ));
         }
         let seniority = Rc::new(Seniority::new(metadata.creation_timestamp, &key.namespace, &key.name));
-        let mut rules = rules(&spec.rules, &seniority, &key.namespace, &mut growing.backends, &mut findings);
-        for (place, hosts) in places(&parents, around.gateways, &hostnames) {
-            let listener = &around.gateways[place.0].listeners[place.1];
-            let served = around.gateways[place.0].refused.is_none() && listener.is_accepted();
-            let (true, Some(emitted), Some(port)) = (served, &listener.emitted, listener.port) else { continue };
-            let entrance = Entrance { https: listener.is_https(), port };
-            let rows = &mut growing.tables[emitted.listener as usize];
-            for rule in &mut rules {
-                rule.put(rows, entrance, &hosts, &seniority, &mut growing.routes, &mut findings);
-            }
-        }
-        growing.findings.extend(list);
-        let rules = rules.into_iter().map(|rule| rule.state).collect();
-        Some(Self { key: key.clone(), generation: metadata.generation, parents, rules })
+        Some(Self { generation: metadata.generation, seniority, parents, hostnames, rules: spec.rules, findings: list })
     }
 }
 
 impl Surroundings<'_> {
+    /// The index in the translation of a listener that serves.
+    fn served(&self, (gateway, listener): Place) -> Option<u32> {
+        let gateway = &self.gateways[gateway];
+        let listener = &gateway.listeners[listener];
+        let served = gateway.refused.is_none() && listener.is_accepted();
+        listener.emitted.as_ref().filter(|_| served).map(|emitted| emitted.listener)
+    }
+
     /// A parent that is not ours: another controller's, or nobody's.
     fn stray(&self, reference: &ParentRef, route: &ObjectKey, field: Field<'_>, list: &mut Vec<Finding>) {
         if reference.group != GROUP {
@@ -123,11 +208,12 @@ impl Surroundings<'_> {
         }
         let mut findings = Findings::about(route, list);
         let namespace = reference.namespace.as_ref().unwrap_or(&route.namespace);
-        if reference.kind != "Gateway" {
-            let message = format!("routes do not attach to kind `{}` here yet", reference.kind);
-            findings.warn(Fault::new("unsupported-parent", field, message, "name a Gateway"));
-        } else if !self.known_gateways.contains(&(namespace.clone(), reference.name.clone())) {
-            let message = format!("there is no Gateway `{}` in namespace `{namespace}`", reference.name);
+        let kind = &*reference.kind;
+        if !["Gateway", "ListenerSet"].contains(&kind) {
+            let message = format!("routes do not attach to kind `{kind}`");
+            findings.warn(Fault::new("unsupported-parent", field, message, "name a Gateway or a ListenerSet"));
+        } else if !self.known.contains(&ObjectKey::new(GROUP, kind, namespace, &reference.name)) {
+            let message = format!("there is no {kind} `{}` in namespace `{namespace}`", reference.name);
             findings.warn(Fault::new(
                 "parent-not-found",
                 field,
@@ -138,16 +224,38 @@ impl Surroundings<'_> {
     }
 }
 
+/// Tells of a route whose connections another has.
+fn report_shadowed(kind: RouteKind, shadowed: &Shadowed, host: &HostName, listener: &str, list: &mut Vec<Finding>) {
+    let (namespace, name) = shadowed.route.name.split_once('/').unwrap_or_default();
+    let which = if *host == HostName::Any { "all connections".to_owned() } else { format!("connections for `{host}`") };
+    let message =
+        format!("{which} at listener `{listener}` go to {} {}, which goes first", kind.name(), shadowed.by.name);
+    let fault = Fault::new("shadowed-route", "spec.rules", message, "use another listener or host name");
+    Findings::about(&ObjectKey::new(GROUP, kind.name(), namespace, name), list).warn(fault);
+}
+
 /// The listeners that a route attaches to, each once whichever parents lead there.
-fn places(parents: &[Parent], gateways: &[Gateway], hostnames: &Hostnames) -> BTreeMap<Place, Hosts> {
+fn places(parents: &[Parent], gateways: &[Gateway], hostnames: Option<&Hostnames>) -> BTreeMap<Place, Hosts> {
+    let hostnames = hostnames.unwrap_or(&Hostnames::Inherited);
     let attached = parents.iter().filter_map(|parent| parent.attached.as_ref().ok()).flatten();
     let hosts = |place: &Place| gateways[place.0].listeners[place.1].host.as_ref().map(|host| hostnames.at(host));
     attached.map(|place| (*place, hosts(place).unwrap_or_default())).collect()
 }
 
-fn hostnames(specs: &[String], findings: &mut Findings<'_>) -> Hostnames {
-    if specs.is_empty() {
-        return Hostnames::Inherited;
+fn hostnames(kind: RouteKind, specs: &[String], findings: &mut Findings<'_>) -> Hostnames {
+    match kind {
+        RouteKind::Tls if specs.is_empty() => {
+            let remedy = "name the hosts, such as `www.example.com` or `*.example.com`";
+            findings.refuse(Fault::new("missing-field", "spec.hostnames", "a TLSRoute needs host names", remedy));
+            return Hostnames::Own(Vec::new());
+        }
+        RouteKind::Tcp | RouteKind::Udp if !specs.is_empty() => {
+            let message = format!("a {} has no host names", kind.name());
+            findings.warn(Fault::new("unused-field", "spec.hostnames", message, "remove them"));
+            return Hostnames::Inherited;
+        }
+        _ if specs.is_empty() => return Hostnames::Inherited,
+        _ => {}
     }
     let mut names = Vec::new();
     for (index, text) in specs.iter().enumerate() {
@@ -163,8 +271,8 @@ fn hostnames(specs: &[String], findings: &mut Findings<'_>) -> Hostnames {
 }
 
 /// A route without rules has one that matches everything and leads nowhere.
-fn rules(
-    specs: &[RuleSpec],
+fn rules<M: Matching>(
+    specs: &[RuleSpec<M>],
     route: &Seniority,
     namespace: &str,
     backends: &mut Backends<'_>,

@@ -1,7 +1,7 @@
-//! The rules of an HTTPRoute: what each does with the requests it matches.
+//! The rules of an HTTPRoute or GRPCRoute: what each does with the requests it matches.
 //!
 //! A rule with something wrong in it is dropped from service, but not from the table: those of its matches that can be
-//! read keep their place and answer 500. Its requests never fall to a wider rule that was not meant for them.
+//! read keep their place and answer 500 (gRPC: `UNAVAILABLE`). Its requests never fall to a wider rule that was not meant for them.
 
 mod answer;
 
@@ -12,17 +12,22 @@ use sekisho_sdk::{Origin, table};
 
 use self::answer::Answer;
 use crate::attachment::Hosts;
-use crate::backends::Backends;
+use crate::backends::{Backends, User};
 use crate::field::{Field, SPEC};
 use crate::filters::Filters;
 use crate::finding::{Fault, Findings, Problem};
-use crate::matches::{Match, Path};
+use crate::kinds::RouteKind;
+use crate::matches::{Match, Matching, Path};
 use crate::objects::http_route::Rule as Spec;
 use crate::precedence::Seniority;
 use crate::table::Rows;
 
+/// The greatest weight that the API knows.
+pub(crate) const MOST_WEIGHT: u32 = 1_000_000;
+
 /// A rule, ready to be put into tables.
 pub(crate) struct Rule {
+    kind: RouteKind,
     index: usize,
     /// For logs and metrics: `namespace/route/rule`.
     name: String,
@@ -64,8 +69,8 @@ pub(crate) struct Entrance {
 
 impl Rule {
     /// Reads rule `index` of a route that lives in `namespace` and is called `route` (`namespace/name`).
-    pub(crate) fn read(
-        spec: &Spec,
+    pub(crate) fn read<M: Matching>(
+        spec: &Spec<M>,
         index: usize,
         route: &Seniority,
         namespace: &str,
@@ -78,7 +83,7 @@ impl Rule {
         let name = format!("{}/{label}", route.name);
         let mut faults = Vec::new();
         let matches = matches(spec, field, &mut faults);
-        let mut filters = Filters::read(&spec.filters, field.below("filters"), &mut faults);
+        let mut filters = Filters::read(&spec.filters, M::KIND, field.below("filters"), &mut faults);
         let mut unresolved = std::mem::take(&mut filters.unresolved);
         if spec.session_persistence.is_some() {
             let message = "session persistence is not served yet";
@@ -88,9 +93,13 @@ impl Rule {
         let headers = std::mem::take(&mut filters.headers);
         let cors = filters.cors.take();
         let refused = !unresolved.is_empty();
+        if M::KIND == RouteKind::Grpc && (spec.timeouts.is_some() || spec.retry.is_some()) {
+            let message = "a GRPCRoute has neither `timeouts` nor `retry`";
+            faults.push(Fault::new("unsupported-field", field, message, "remove them"));
+        }
         let mut reader = answer::Reader {
             field,
-            namespace,
+            user: User { kind: M::KIND, namespace },
             backends,
             faults: &mut faults,
             unresolved: &mut unresolved,
@@ -110,7 +119,7 @@ impl Rule {
             routes: Vec::new(),
             clusters,
         };
-        Self { index, name, matches, headers, cors, answer, emitted: Vec::new(), state }
+        Self { kind: M::KIND, index, name, matches, headers, cors, answer, emitted: Vec::new(), state }
     }
 
     /// Puts the rule into a listener's table, and its routes into the translation as far as they are not there yet.
@@ -157,7 +166,7 @@ impl Rule {
         }
         let origin =
             Origin { object: findings.object().clone(), field: SPEC.below("rules").at(self.index).to_string() };
-        let action = self.answer.action(variant.prefix.as_deref().unwrap_or("/"), variant.port);
+        let action = self.answer.action(variant.prefix.as_deref().unwrap_or("/"), variant.port, self.kind);
         let mut route = Route::new(&self.name, origin, action);
         if !matches!(self.answer, Answer::Refuse) {
             route.headers = self.headers.clone();
@@ -172,10 +181,10 @@ impl Rule {
 }
 
 /// The matches that can be read. Without any written, everything matches.
-fn matches(spec: &Spec, field: Field<'_>, faults: &mut Vec<Fault>) -> Vec<Match> {
+fn matches<M: Matching>(spec: &Spec<M>, field: Field<'_>, faults: &mut Vec<Fault>) -> Vec<Match> {
     if spec.matches.is_empty() {
-        return vec![Match::any()];
+        return vec![M::any()];
     }
     let read = spec.matches.iter().enumerate();
-    read.filter_map(|(nth, one)| Match::read(one, field.below("matches").at(nth), faults)).collect()
+    read.filter_map(|(nth, one)| one.read(field.below("matches").at(nth), faults)).collect()
 }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::finding::{Fault, Findings};
 use crate::grants::Grants;
+use crate::kinds::RouteKind;
 use crate::objects::{GROUP, Namespace, ReferenceGrantSpec, Service, Typed};
 
 /// All objects of one translation.
@@ -16,7 +17,8 @@ use crate::objects::{GROUP, Namespace, ReferenceGrantSpec, Service, Typed};
 pub(crate) struct Snapshot {
     pub(crate) classes: Vec<Object>,
     pub(crate) gateways: Vec<Object>,
-    pub(crate) routes: Vec<Object>,
+    pub(crate) listener_sets: Vec<Object>,
+    pub(crate) routes: Vec<(RouteKind, Object)>,
     pub(crate) grants: Grants,
     pub(crate) services: Services,
     pub(crate) namespaces: Namespaces,
@@ -34,10 +36,14 @@ impl Snapshot {
     pub(crate) fn read(objects: Vec<Object>, findings: &mut Vec<Finding>) -> Self {
         let mut snapshot = Self::default();
         for object in objects {
+            if let Some(kind) = RouteKind::of(&object.key.group, &object.key.kind) {
+                snapshot.routes.push((kind, object));
+                continue;
+            }
             match (object.key.group.as_str(), object.key.kind.as_str()) {
                 (GROUP, "GatewayClass") => snapshot.classes.push(object),
                 (GROUP, "Gateway") => snapshot.gateways.push(object),
-                (GROUP, "HTTPRoute") => snapshot.routes.push(object),
+                (GROUP, "ListenerSet") => snapshot.listener_sets.push(object),
                 (GROUP, "ReferenceGrant") => {
                     if let Some(grant) = read::<Typed<ReferenceGrantSpec>>(&object, findings) {
                         snapshot.grants.add(&object.key.namespace, &grant.spec);
@@ -61,7 +67,7 @@ impl Snapshot {
         let by_name = |a: &Object, b: &Object| (&a.key.namespace, &a.key.name).cmp(&(&b.key.namespace, &b.key.name));
         snapshot.classes.sort_by(by_name);
         snapshot.gateways.sort_by(by_name);
-        snapshot.routes.sort_by(by_name);
+        snapshot.routes.sort_by(|(a_kind, a), (b_kind, b)| a_kind.cmp(b_kind).then_with(|| by_name(a, b)));
         snapshot
     }
 }

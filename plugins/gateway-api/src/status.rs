@@ -3,19 +3,21 @@
 mod condition;
 mod gateway;
 mod gateway_class;
-mod http_route;
 mod listener;
+mod listener_set;
+mod route;
 
 use std::collections::HashMap;
 
 use sekisho_sdk::{ObjectKey, Outcome, Status};
 use serde::Serialize;
 
-use self::http_route::RouteStatus;
+use self::gateway::GatewayStatus;
+use self::route::RouteStatus;
 use crate::attachment::Place;
 use crate::translate::GatewayApi;
 
-/// The statuses of all GatewayClasses, Gateways and HTTPRoutes that are ours.
+/// The statuses of all GatewayClasses, Gateways, ListenerSets and routes that are ours.
 pub(crate) fn report(plugin: &GatewayApi, outcome: &Outcome) -> Vec<Status> {
     let refused = Refused::of(outcome);
     let routes: Vec<_> = plugin.routes.iter().map(|route| RouteStatus::of(route, &refused)).collect();
@@ -24,9 +26,9 @@ pub(crate) fn report(plugin: &GatewayApi, outcome: &Outcome) -> Vec<Status> {
         *attached.entry(place).or_default() += 1;
     }
     let classes = plugin.classes.iter().map(gateway_class::render);
-    let gateways = plugin.gateways.iter().enumerate().map(|(index, gateway)| {
+    let gateways = plugin.gateways.iter().enumerate().flat_map(|(index, gateway)| {
         let attached = |listener| attached.get(&(index, listener)).copied().unwrap_or(0);
-        gateway::render(gateway, outcome, attached)
+        GatewayStatus::of(gateway, outcome, attached).render()
     });
     let routes = routes.iter().map(|route| route.render(&plugin.controller));
     classes.chain(gateways).chain(routes).collect()

@@ -1,28 +1,50 @@
 //! The routing table of one listener: rows by host name, each with its precedence.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use sekisho_sdk::host_name::HostName;
-use sekisho_sdk::table::{Condition, ListenerRules, OnMiss, Rule, ValueRule, VirtualHost};
+use sekisho_sdk::table::{Condition, ConnectionRule, ListenerRules, OnMiss, Rule, ServerName, ValueRule, VirtualHost};
 
-use crate::matches::Match;
-use crate::precedence::Precedence;
+use crate::matches::{Match, Path};
+use crate::precedence::{Precedence, Seniority, Specificity};
 
 /// How many different headers the rules of one listener may look at. Each is handed over with every request, so that
 /// one route cannot make all requests slow.
 const MOST_INPUTS: usize = 256;
+
+/// What the content type of gRPC begins with.
+const GRPC: &str = "application/grpc";
 
 /// Rows as they come; in order only when finished.
 #[derive(Default)]
 pub(crate) struct Rows {
     inputs: Vec<String>,
     hosts: HashMap<HostName, Vec<(Precedence, Rule)>>,
+    /// For connections that are forwarded as bytes: those of one name go to one route.
+    streams: HashMap<HostName, Stream>,
+}
+
+/// The route that has the connections of a name.
+struct Stream {
+    rank: (Specificity, Reverse<Rc<Seniority>>),
+    index: u32,
+}
+
+/// A route that goes without the connections of a name, and the one that has them.
+pub(crate) struct Shadowed {
+    pub(crate) route: Rc<Seniority>,
+    pub(crate) by: Rc<Seniority>,
 }
 
 impl Rows {
     /// The conditions of a match, in this listener's inputs; none when they would need too many.
     pub(crate) fn conditions(&mut self, of: &Match) -> Option<Vec<Condition>> {
         let mut conditions = Vec::new();
+        if let Path::Call(_) = of.path {
+            conditions.push(self.condition("content-type", None, ValueRule::Prefix(GRPC.to_owned()))?);
+        }
         if let Some(method) = &of.method {
             conditions.push(self.condition(":method", None, ValueRule::Exact(method.clone()))?);
         }
@@ -57,6 +79,29 @@ impl Rows {
         }
     }
 
+    /// Gives the connections of a name to a route, unless one that ranks higher has them. Where there are two, says which
+    /// goes without, and which has them.
+    pub(crate) fn add_stream(
+        &mut self,
+        host: &HostName,
+        specificity: Specificity,
+        route: &Rc<Seniority>,
+        index: u32,
+    ) -> Option<Shadowed> {
+        let stream = Stream { rank: (specificity, Reverse(Rc::clone(route))), index };
+        match self.streams.get_mut(host) {
+            None => drop(self.streams.insert(host.clone(), stream)),
+            Some(known) if stream.rank > known.rank => {
+                let before = std::mem::replace(known, stream);
+                return Some(Shadowed { route: before.rank.1.0, by: Rc::clone(route) });
+            }
+            Some(known) => {
+                return Some(Shadowed { route: Rc::clone(route), by: Rc::clone(&known.rank.1.0) });
+            }
+        }
+        None
+    }
+
     /// The inputs, and the rules in order.
     pub(crate) fn finish(self) -> (Vec<String>, ListenerRules) {
         let hosts = self.hosts.into_iter().map(|(host, mut rows)| {
@@ -66,7 +111,12 @@ impl Rows {
         let mut virtual_hosts: Vec<_> = hosts.collect();
         virtual_hosts.sort_by(|a, b| b.host.specificity(&a.host).then_with(|| a.name.cmp(&b.name)));
         let inputs = self.inputs.clone();
-        let server_names = Vec::new();
+        let rule =
+            |stream: Stream| ConnectionRule { stream: stream.index, sources: Vec::new(), destinations: Vec::new() };
+        let names = self.streams.into_iter().map(|(name, stream)| ServerName { name, rules: vec![rule(stream)] });
+        let mut server_names: Vec<_> = names.collect();
+        server_names
+            .sort_by(|a, b| b.name.specificity(&a.name).then_with(|| a.name.to_string().cmp(&b.name.to_string())));
         (inputs, ListenerRules { on_miss: OnMiss::Widen, inputs: self.inputs, virtual_hosts, server_names })
     }
 }

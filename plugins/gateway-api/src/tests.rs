@@ -101,7 +101,11 @@ fn what_the_host_says_of_a_listener_becomes_its_conditions() {
         (ListenerState::NoCredential, vec!["Accepted=True/Accepted", "Programmed=False/Invalid"]),
         (
             ListenerState::Conflict(other),
-            vec!["Accepted=False/Invalid", "Programmed=False/Invalid", "Conflicted=True/HostnameConflict"],
+            vec![
+                "Accepted=False/HostnameConflict",
+                "Programmed=False/HostnameConflict",
+                "Conflicted=True/HostnameConflict",
+            ],
         ),
     ] {
         let mut outcome = outcome(&translation);

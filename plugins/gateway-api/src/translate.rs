@@ -14,7 +14,7 @@ use crate::classes::{Class, Classes};
 use crate::finding::{Fault, Findings};
 use crate::gateways::{self, Gateway};
 use crate::listeners::{Emitted, Listener, Protocol, Tls, conflicts};
-use crate::routes::{Growing, HttpRoute, Surroundings};
+use crate::routes::{Growing, Route, Surroundings};
 use crate::snapshot::Snapshot;
 use crate::table::Rows;
 
@@ -27,31 +27,32 @@ pub struct GatewayApi {
     pub(crate) controller: String,
     pub(crate) classes: Vec<Class>,
     pub(crate) gateways: Vec<Gateway>,
-    pub(crate) routes: Vec<HttpRoute>,
+    pub(crate) routes: Vec<Route>,
 }
 
 pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
     let mut findings = Vec::new();
     check_config(environment, &mut findings);
-    let Snapshot { classes, gateways, routes, grants, services, namespaces } = Snapshot::read(objects, &mut findings);
+    let snapshot = Snapshot::read(objects, &mut findings);
+    let Snapshot { classes, gateways, listener_sets, routes, grants, services, namespaces } = snapshot;
     let classes = Classes::read(&classes, environment, &mut findings);
-    let known_gateways =
-        gateways.iter().map(|object| (object.key.namespace.clone(), object.key.name.clone())).collect();
-    let mut gateways = gateways::read(gateways, &classes, &grants, &mut findings);
+    let known = gateways.iter().chain(&listener_sets).map(|object| object.key.clone()).collect();
+    let mut gateways = gateways::read(gateways, listener_sets, &classes, &grants, &namespaces, &mut findings);
     let mut translation = Translation::default();
     emit(&mut gateways, &mut translation);
     let surroundings = Surroundings {
         gateways: &gateways,
         directory: Directory::of(&gateways, &namespaces),
-        known_gateways,
+        known,
         controller: &environment.controller_name,
     };
     let tables = translation.listeners.iter().map(|_| Rows::default()).collect();
-    let mut growing = Growing { backends: Backends::new(&services, &grants), routes: Vec::new(), tables, findings };
-    let read = |object| HttpRoute::read(&object, &surroundings, &mut growing);
+    let backends = Backends::new(&services, &grants);
+    let mut growing = Growing { backends, routes: Vec::new(), streams: Vec::new(), tables, findings };
+    let read = |(kind, object)| Route::read(kind, &object, &surroundings, &mut growing);
     let routes = routes.into_iter().filter_map(read).collect();
 
-    let Growing { backends, routes: model_routes, tables, findings } = growing;
+    let Growing { backends, routes: model_routes, streams, tables, findings } = growing;
     let (inputs, rules): (Vec<_>, Vec<_>) = tables.into_iter().map(Rows::finish).unzip();
     for (listener, inputs) in translation.listeners.iter_mut().zip(inputs) {
         listener.inputs = inputs;
@@ -59,6 +60,7 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
     translation.table = table::encode(&rules);
     translation.clusters = backends.clusters;
     translation.routes = model_routes;
+    translation.streams = streams;
     translation.findings = findings;
     let controller = environment.controller_name.clone();
     (translation, GatewayApi { controller, classes: classes.ours, gateways, routes })
@@ -82,72 +84,84 @@ fn emit(gateways: &mut [Gateway], translation: &mut Translation) {
         let binding = count(&translation.bindings);
         gateway.binding = Some(binding);
         translation.bindings.push(Binding { origin: gateway.key.at("spec.addresses"), address });
-        for (nth, listener) in gateway.listeners.iter_mut().enumerate() {
-            if gateway.refused.is_none() && listener.is_accepted() {
-                listener.emitted = emit_listener(listener, &gateway.key, binding, translation);
+        let Gateway { key, sets, listeners, refused, .. } = gateway;
+        for (nth, listener) in listeners.iter_mut().enumerate() {
+            let set = listener.set.map(|set| &sets[set].key);
+            let home = Home { gateway: key, set, binding };
+            if refused.is_none() && listener.is_accepted() {
+                listener.emitted = emit_listener(listener, home, translation);
             } else if places.contains(&(index, nth)) {
-                emit_place(listener, &gateway.key, binding, translation);
+                emit_place(listener, home, translation);
             }
         }
     }
 }
 
-fn emit_listener(
-    listener: &Listener,
-    gateway: &ObjectKey,
+/// Where a listener is at home.
+#[derive(Clone, Copy)]
+struct Home<'h> {
+    gateway: &'h ObjectKey,
+    /// The ListenerSet that it stands in.
+    set: Option<&'h ObjectKey>,
     binding: u32,
-    translation: &mut Translation,
-) -> Option<Emitted> {
+}
+
+fn emit_listener(listener: &Listener, home: Home<'_>, translation: &mut Translation) -> Option<Emitted> {
     let mut emitted = Emitted { listener: count(&translation.listeners), credentials: Vec::new(), trust: None };
+    let mut terminated = |tls: &Tls| {
+        emitted.credentials = tls.credentials.iter().map(|source| add(source, translation)).collect();
+        emitted.trust = tls.trust.as_ref().map(|source| add(source, translation));
+        let client = emitted.trust.map(|trust| ClientVerification {
+            trust: vec![trust],
+            no_certificate: tls.client.without_certificate(),
+            untrusted: Verdict::Refuse,
+            names: Vec::new(),
+            pins: Vec::new(),
+            max_depth: None,
+        });
+        (emitted.credentials.clone(), client)
+    };
     let protocol = match &listener.protocol {
         Protocol::Http => ModelProtocol::Http,
         Protocol::Https(tls) => {
-            emitted.credentials = tls.credentials.iter().map(|source| add(source, translation)).collect();
-            emitted.trust = tls.trust.as_ref().map(|source| add(source, translation));
-            let client = emitted.trust.map(|trust| ClientVerification {
-                trust: vec![trust],
-                no_certificate: tls.client.without_certificate(),
-                untrusted: Verdict::Refuse,
-                names: Vec::new(),
-                pins: Vec::new(),
-                max_depth: None,
-            });
-            ModelProtocol::Https(termination(emitted.credentials.clone(), client))
+            let (credentials, client) = terminated(tls);
+            ModelProtocol::Https(termination(credentials, client, &ALPN))
         }
+        Protocol::Tls(tls) => {
+            let (credentials, client) = terminated(tls);
+            ModelProtocol::Tls(termination(credentials, client, &[]))
+        }
+        Protocol::Passthrough => ModelProtocol::Passthrough,
+        Protocol::Tcp => ModelProtocol::Tcp,
         Protocol::Unserved => return None,
     };
-    push(listener, &listener.name, protocol, gateway, binding, translation);
+    push(listener, &listener.name, protocol, home, translation);
     Some(emitted)
 }
 
 /// Keeps the place of a listener that is not accepted: nothing is served there.
-fn emit_place(listener: &Listener, gateway: &ObjectKey, binding: u32, translation: &mut Translation) {
+fn emit_place(listener: &Listener, home: Home<'_>, translation: &mut Translation) {
     let protocol = match &listener.protocol {
         Protocol::Http => ModelProtocol::Http,
-        Protocol::Https(_) => {
-            let refusing = Tls::refusing(gateway.at(&listener.field));
+        Protocol::Https(_) | Protocol::Tls(_) | Protocol::Passthrough => {
+            let refusing = Tls::refusing(home.set.unwrap_or(home.gateway).at(&listener.field));
             let credentials = refusing.credentials.iter().map(|source| add(source, translation)).collect();
-            ModelProtocol::Https(termination(credentials, None))
+            ModelProtocol::Https(termination(credentials, None, &ALPN))
         }
-        Protocol::Unserved => return,
+        Protocol::Tcp | Protocol::Unserved => return,
     };
     // A second listener of one name must not be called like the first.
     let name = if listener.duplicate { &format!("{} at {}", listener.name, listener.field) } else { &listener.name };
-    push(listener, name, protocol, gateway, binding, translation);
+    push(listener, name, protocol, home, translation);
 }
 
-fn push(
-    listener: &Listener,
-    name: &str,
-    protocol: ModelProtocol,
-    gateway: &ObjectKey,
-    binding: u32,
-    translation: &mut Translation,
-) {
+fn push(listener: &Listener, name: &str, protocol: ModelProtocol, home: Home<'_>, translation: &mut Translation) {
     let (Some(port), Some(host)) = (listener.port, &listener.host) else { return };
+    let Home { gateway, set, binding } = home;
+    let set_name = set.map_or_else(String::new, |set| format!("{}/{}/", set.namespace, set.name));
     translation.listeners.push(ModelListener {
-        name: format!("{}/{}/{name}", gateway.namespace, gateway.name),
-        origin: gateway.at(&listener.field),
+        name: format!("{}/{}/{set_name}{name}", gateway.namespace, gateway.name),
+        origin: set.unwrap_or(gateway).at(&listener.field),
         binding,
         port,
         protocol,
@@ -159,14 +173,14 @@ fn push(
     });
 }
 
-fn termination(credentials: Vec<u32>, client: Option<ClientVerification>) -> Termination {
+fn termination(credentials: Vec<u32>, client: Option<ClientVerification>, alpn: &[&str]) -> Termination {
     Termination {
         credentials,
         client,
         min_version: TlsVersion::Tls12,
         max_version: TlsVersion::Tls13,
         cipher_suites: Vec::new(),
-        alpn: ALPN.map(str::to_owned).into(),
+        alpn: alpn.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Constructors and defaults for the translation's records, so that a dialect spells out only what it means.
 
+use std::hash::{Hash, Hasher};
+
 use crate::model::{
     Action, Balance, Cluster, Destination, Endpoints, Forward, HeaderOps, Limits, Redirect, RedirectPort, Response,
     Route, Target, Text, Translation, UpstreamProtocol,
@@ -17,6 +19,14 @@ impl ObjectKey {
     #[must_use]
     pub fn at(&self, field: impl Into<String>) -> Origin {
         Origin { object: self.clone(), field: field.into() }
+    }
+}
+
+impl Eq for ObjectKey {}
+
+impl Hash for ObjectKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.group, &self.kind, &self.namespace, &self.name).hash(state);
     }
 }
 

@@ -1,32 +1,41 @@
 //! Which listeners cannot be told apart, which share host names, and which keep a place that they do not serve.
 //!
-//! Within one Gateway nobody wins (Gateway `listeners`, "Handling indistinct Listeners"). Gateways that share their
-//! addresses share sockets, and there the older Gateway keeps what it has: a newcomer takes nothing away from it.
+//! Among a Gateway's own listeners nobody wins (Gateway `listeners`, "Handling indistinct Listeners"), and neither does
+//! among those of one ListenerSet. A Gateway goes before its sets, and of those the older before the younger (ListenerSet
+//! `listeners`). Gateways that share their addresses share sockets, and there the older Gateway keeps what it has: a
+//! newcomer takes nothing away from it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sekisho_sdk::Finding;
 use sekisho_sdk::host_name::HostName;
 
-use super::{Listener, Protocol};
+use super::{Claim, Family, Listener};
 use crate::finding::{Fault, Findings, Problem};
 use crate::gateways::Gateway;
 
 const HOSTNAME: &str = "HostnameConflict";
 const PROTOCOL: &str = "ProtocolConflict";
 
-/// Marks the listeners of one Gateway that cannot be told apart.
+/// Marks the listeners of one Gateway, or of one ListenerSet, that cannot be told apart.
 pub(crate) fn within(listeners: &mut [Listener], findings: &mut Findings<'_>) {
     let mut ports: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
     for (index, listener) in listeners.iter().enumerate() {
-        if let Some((_, port, _)) = listener.claim() {
-            ports.entry(port).or_default().push(index);
+        if let Some(claim) = listener.claim() {
+            ports.entry(claim.port).or_default().push(index);
         }
     }
     for (port, indices) in ports {
-        let protocol = |index: &usize| listeners[*index].claim().map(|(protocol, ..)| protocol);
-        if indices.iter().any(|index| protocol(index) != protocol(&indices[0])) {
-            let message = format!("port {port} cannot be both HTTP and HTTPS");
+        let claim = |index: &usize| listeners[*index].claim();
+        let families = indices.iter().filter_map(claim).map(|claim| claim.family).collect::<HashSet<_>>();
+        if indices.len() > 1 && (families.len() > 1 || families.contains(&Family::Tcp)) {
+            let mut protocols = indices.iter().filter_map(claim).map(|claim| claim.protocol).collect::<Vec<_>>();
+            protocols.sort_unstable();
+            protocols.dedup();
+            let message = match protocols[..] {
+                [one] => format!("port {port} has room for one {one} listener only"),
+                _ => format!("port {port} cannot be {} at once", protocols.join(" and ")),
+            };
             for index in indices {
                 listeners[index].set_conflict(PROTOCOL, "port", &message, findings);
             }
@@ -48,26 +57,35 @@ pub(crate) fn within(listeners: &mut [Listener], findings: &mut Findings<'_>) {
     }
 }
 
-/// Marks the listeners that a Gateway loses to an older one on the same sockets. The Gateways come oldest first.
+/// Marks the listeners that lose to one that goes before them on the same sockets. The Gateways come oldest first, and
+/// the listeners of each with those of its sets behind its own.
 pub(crate) fn across(gateways: &mut [Gateway], list: &mut Vec<Finding>) {
     let mut taken: HashMap<(String, u16), Taken> = HashMap::new();
     for gateway in gateways.iter_mut().filter(|gateway| gateway.refused.is_none()) {
         let Some(sockets) = gateway.sockets() else { continue };
-        let mut findings = Findings::about(&gateway.key, list);
-        for listener in gateway.listeners.iter_mut().filter(|listener| listener.is_accepted()) {
-            let Some((protocol, port, host)) = listener.claim() else { continue };
-            let host = host.clone();
-            let who = format!("listener `{}` of Gateway {}", listener.name, gateway.seniority.name);
-            let port = taken.entry((sockets.clone(), port)).or_insert_with(|| Taken {
-                protocol,
+        let Gateway { key, sets, listeners, seniority, .. } = gateway;
+        for listener in listeners.iter_mut().filter(|listener| listener.is_accepted()) {
+            let Some(claim) = listener.claim() else { continue };
+            let set = listener.set.map(|index| &sets[index]);
+            let owner = match set {
+                None => format!("Gateway {}", seniority.name),
+                Some(set) => format!("ListenerSet {}", set.seniority.name),
+            };
+            let who = format!("listener `{}` of {owner}", listener.name);
+            let mut findings = Findings::about(set.map_or(&*key, |set| &set.key), list);
+            let (family, host) = (claim.family, claim.host.clone());
+            let port = taken.entry((sockets.clone(), claim.port)).or_insert_with(|| Taken {
+                family: claim.family,
+                protocol: claim.protocol,
                 by: who.clone(),
                 hosts: HashMap::new(),
             });
-            if port.protocol != protocol {
-                let message = format!("the port is {} for the older {}", port.protocol, port.by);
+            let first = port.hosts.is_empty();
+            if !first && (port.family != family || port.family == Family::Tcp) {
+                let message = format!("the port is {} for {}, which goes first", port.protocol, port.by);
                 listener.set_conflict(PROTOCOL, "port", &message, &mut findings);
             } else if let Some(owner) = port.hosts.get(&host) {
-                let message = format!("`{host}` belongs to the older {owner}");
+                let message = format!("`{host}` belongs to {owner}, which goes first");
                 listener.set_conflict(HOSTNAME, "hostname", &message, &mut findings);
             } else {
                 port.hosts.insert(host, who);
@@ -78,17 +96,18 @@ pub(crate) fn across(gateways: &mut [Gateway], list: &mut Vec<Finding>) {
 
 /// Who holds a port.
 struct Taken {
+    family: Family,
     protocol: &'static str,
     by: String,
     hosts: HashMap<HostName, String>,
 }
 
-/// Marks the HTTPS listeners of a port whose names overlap: clients may reuse a connection of one for the other.
+/// Marks the listeners of a port with TLS whose names overlap: clients may reuse a connection of one for the other.
 pub(crate) fn overlaps(gateways: &mut [Gateway]) {
     let served = Served::of(gateways);
     let mut marks = Vec::new();
     for (at, names) in &served.0 {
-        for (host, place) in names.iter().filter(|_| at.protocol == "HTTPS") {
+        for (host, place) in names.iter().filter(|_| at.family == Family::Tls) {
             for wider in wider(host) {
                 if let Some(other) = names.get(&wider) {
                     marks.push((*place, wider.clone(), *other));
@@ -118,7 +137,7 @@ pub(crate) fn holds_place(gateways: &[Gateway]) -> Vec<(usize, usize)> {
     for (gateway, listener, at) in
         claims(gateways).filter(|(gateway, listener, _)| !serves(gateways, *gateway, *listener))
     {
-        let Some((_, _, host)) = gateways[gateway].listeners[listener].claim() else { continue };
+        let Some(host) = gateways[gateway].listeners[listener].claim().map(|claim| claim.host) else { continue };
         let Some(names) = served.0.get_mut(&at) else { continue };
         if !names.contains_key(host) && wider(host).any(|wider| names.contains_key(&wider)) {
             names.insert(host.clone(), (gateway, listener));
@@ -133,7 +152,7 @@ pub(crate) fn holds_place(gateways: &[Gateway]) -> Vec<(usize, usize)> {
 struct At {
     sockets: String,
     port: u16,
-    protocol: &'static str,
+    family: Family,
 }
 
 /// The names served, and by which listener of which Gateway.
@@ -157,8 +176,8 @@ fn claims(gateways: &[Gateway]) -> impl Iterator<Item = (usize, usize, At)> {
     gateways.iter().enumerate().flat_map(|(gateway_index, gateway)| {
         let sockets = gateway.sockets();
         gateway.listeners.iter().enumerate().filter_map(move |(index, listener)| {
-            let (protocol, port, _) = listener.claim()?;
-            Some((gateway_index, index, At { sockets: sockets.clone()?, port, protocol }))
+            let Claim { family, port, .. } = listener.claim()?;
+            Some((gateway_index, index, At { sockets: sockets.clone()?, port, family }))
         })
     })
 }
@@ -184,11 +203,6 @@ impl Listener {
         let remedy = "change a port or a hostname, so that every request belongs to one listener";
         let fault = Fault::new("listener-conflict", format!("{}.{below}", self.field), message, remedy);
         self.conflict = Some(findings.refuse(fault.because(reason)));
-    }
-
-    /// Whether it terminates TLS.
-    pub(crate) fn is_https(&self) -> bool {
-        matches!(self.protocol, Protocol::Https(_))
     }
 }
 

@@ -1,4 +1,4 @@
-//! TLS of an HTTPS listener: which secrets are its certificates, and whether clients must show one.
+//! TLS that ends at a listener: which secrets are its certificates, and whether clients must show one.
 //!
 //! A reference that leads nowhere does not remove the listener. It gets a source without candidates, which no secret
 //! can fill: the listener keeps its names and refuses every handshake.
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use sekisho_sdk::model::{Locator, Role, Source, Verdict, WhenDeleted};
 use sekisho_sdk::{ObjectKey, Origin};
 
-use super::{Listener, Protocol};
+use super::Listener;
 use crate::finding::{Fault, Findings, Problem};
 use crate::grants::{Grants, Referrer};
 use crate::objects::gateway::{GatewayTls, ListenerTls, SecretRef};
@@ -52,13 +52,13 @@ impl Client {
 impl Tls {
     /// Reads what does not depend on other objects. Each fault refuses the listener: serving it anyway could mean a
     /// client that is not verified.
-    pub(crate) fn read(spec: Option<&ListenerTls>, field: &str) -> (Self, Vec<Fault>) {
+    pub(crate) fn read(spec: Option<&ListenerTls>, field: &str, protocol: &str) -> (Self, Vec<Fault>) {
         let mut faults = Vec::new();
         let Some(spec) = spec else { return (Self::default(), faults) };
         match spec.mode.as_deref() {
             None | Some("" | "Terminate") => {}
             Some(other) => {
-                let message = format!("`{other}` is not a mode of an HTTPS listener");
+                let message = format!("`{other}` is not a mode of a listener of protocol {protocol}");
                 faults.push(Fault::new("unsupported-value", format!("{field}.tls.mode"), message, "use Terminate"));
             }
         }
@@ -87,13 +87,12 @@ impl Tls {
         &mut self,
         refs: &[SecretRef],
         field: &str,
-        gateway: &ObjectKey,
-        grants: &Grants,
+        from: Referring<'_>,
         unresolved: &mut Vec<Problem>,
         findings: &mut Findings<'_>,
     ) {
         if refs.is_empty() {
-            let message = "an HTTPS listener needs a certificate";
+            let message = "a listener where TLS ends needs a certificate";
             let fault = Fault::new(
                 "invalid-certificate-ref",
                 format!("{field}.tls.certificateRefs"),
@@ -104,14 +103,14 @@ impl Tls {
         }
         for (index, reference) in refs.iter().enumerate() {
             let place = format!("{field}.tls.certificateRefs[{index}]");
-            match secret(reference, &place, gateway, grants) {
-                Ok(secret) => self.credentials.push(source(gateway.at(&place), Role::Credential, vec![secret])),
+            match from.secret(reference, &place) {
+                Ok(secret) => self.credentials.push(source(from.key.at(&place), Role::Credential, vec![secret])),
                 Err(fault) => unresolved.push(findings.refuse(fault)),
             }
         }
-        let first = gateway.at(format!("{field}.tls.certificateRefs[0]"));
+        let first = from.key.at(format!("{field}.tls.certificateRefs[0]"));
         if self.client != Client::NotAsked {
-            let candidates = refs.first().map_or_else(Vec::new, |first| authorities(first, gateway, grants));
+            let candidates = refs.first().map_or_else(Vec::new, |first| from.authorities(first));
             self.trust = Some(source(first.clone(), Role::Trust, candidates));
         }
         if self.credentials.is_empty() {
@@ -142,7 +141,7 @@ pub(super) fn client_policy(tls: &GatewayTls, listener: &Listener) -> Option<Fau
         Some(index) => (&frontend.per_port[index].tls, format!("spec.tls.frontend.perPort[{index}].tls.validation")),
         None => (&frontend.everywhere, "spec.tls.frontend.default.validation".to_owned()),
     };
-    if config.validation.is_none() || !matches!(listener.protocol, Protocol::Https(_)) {
+    if config.validation.is_none() || listener.protocol.tls().is_none() {
         return None;
     }
     let message = format!("client validation by port is not served yet, so listener `{}` is refused", listener.name);
@@ -181,45 +180,58 @@ fn is_ours(key: &str) -> bool {
     }
 }
 
-fn secret(reference: &SecretRef, field: &str, gateway: &ObjectKey, grants: &Grants) -> Result<ObjectKey, Fault> {
-    let group = reference.group.as_deref().unwrap_or("");
-    let kind = reference.kind.as_deref().unwrap_or("Secret");
-    if !group.is_empty() || kind != "Secret" {
-        let message = format!("kind `{kind}` in group `{group}` holds no certificates");
-        return Err(
-            Fault::new("invalid-certificate-ref", field, message, "refer to a Secret").because("InvalidCertificateRef")
-        );
-    }
-    if reference.name.is_empty() {
-        let message = "the reference needs a name";
-        return Err(
-            Fault::new("invalid-certificate-ref", field, message, "name a Secret").because("InvalidCertificateRef")
-        );
-    }
-    let key = key(reference, gateway, "");
-    if grants.permit(Referrer::Gateway, &gateway.namespace, &key) {
-        return Ok(key);
-    }
-    let message = format!(
-        "no ReferenceGrant in namespace `{}` lets Gateways of `{}` use Secret `{}`",
-        key.namespace, gateway.namespace, key.name
-    );
-    let remedy = format!("add a ReferenceGrant in `{}`, or move the Secret to `{}`", key.namespace, gateway.namespace);
-    Err(Fault::new("ref-not-permitted", field, message, remedy).because("RefNotPermitted"))
+/// Who refers to secrets.
+#[derive(Clone, Copy)]
+pub(crate) struct Referring<'g> {
+    pub(crate) key: &'g ObjectKey,
+    pub(crate) referrer: Referrer,
+    pub(crate) grants: &'g Grants,
 }
 
-/// `x-cacert`, then `x`: what Istio reads authorities from. A grant for one is none for the other.
-fn authorities(reference: &SecretRef, gateway: &ObjectKey, grants: &Grants) -> Vec<ObjectKey> {
-    if secret(reference, "", gateway, grants).is_err() {
-        return Vec::new();
+impl Referring<'_> {
+    fn secret(&self, reference: &SecretRef, field: &str) -> Result<ObjectKey, Fault> {
+        let group = reference.group.as_deref().unwrap_or("");
+        let kind = reference.kind.as_deref().unwrap_or("Secret");
+        let fault = |message: String, remedy: &str| {
+            Fault::new("invalid-certificate-ref", field, message, remedy).because("InvalidCertificateRef")
+        };
+        if !group.is_empty() || kind != "Secret" {
+            let message = format!("kind `{kind}` in group `{group}` holds no certificates");
+            return Err(fault(message, "refer to a Secret"));
+        }
+        if reference.name.is_empty() {
+            return Err(fault("the reference needs a name".to_owned(), "name a Secret"));
+        }
+        let key = self.named(reference, "");
+        if self.grants.permit(self.referrer, &self.key.namespace, &key) {
+            return Ok(key);
+        }
+        let message = format!(
+            "no ReferenceGrant in namespace `{}` lets {}s of `{}` use Secret `{}`",
+            key.namespace,
+            self.referrer.kind(),
+            self.key.namespace,
+            key.name
+        );
+        let remedy =
+            format!("add a ReferenceGrant in `{}`, or move the Secret to `{}`", key.namespace, self.key.namespace);
+        Err(Fault::new("ref-not-permitted", field, message, remedy).because("RefNotPermitted"))
     }
-    let candidates = [key(reference, gateway, CA_SUFFIX), key(reference, gateway, "")];
-    candidates.into_iter().filter(|key| grants.permit(Referrer::Gateway, &gateway.namespace, key)).collect()
-}
 
-fn key(reference: &SecretRef, gateway: &ObjectKey, suffix: &str) -> ObjectKey {
-    let namespace = reference.namespace.as_deref().unwrap_or(&gateway.namespace);
-    ObjectKey::new("", "Secret", namespace, &format!("{}{suffix}", reference.name))
+    /// `x-cacert`, then `x`: what Istio reads authorities from. A grant for one is none for the other.
+    fn authorities(&self, reference: &SecretRef) -> Vec<ObjectKey> {
+        if self.secret(reference, "").is_err() {
+            return Vec::new();
+        }
+        let candidates = [self.named(reference, CA_SUFFIX), self.named(reference, "")];
+        let granted = |key: &ObjectKey| self.grants.permit(self.referrer, &self.key.namespace, key);
+        candidates.into_iter().filter(granted).collect()
+    }
+
+    fn named(&self, reference: &SecretRef, suffix: &str) -> ObjectKey {
+        let namespace = reference.namespace.as_deref().unwrap_or(&self.key.namespace);
+        ObjectKey::new("", "Secret", namespace, &format!("{}{suffix}", reference.name))
+    }
 }
 
 fn source(origin: Origin, role: Role, candidates: Vec<ObjectKey>) -> Source {

@@ -1,77 +1,36 @@
-//! `HTTPRoute` v1.
+//! The rules of `HTTPRoute` v1, and of `GRPCRoute`, whose rules are the same but for their matches.
 
-use std::borrow::Cow;
-
-use sekisho_sdk::objects::Metadata;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
+use super::route::BackendObjectRef;
+
+/// A rule, with the kind's own matches.
 #[derive(Debug, Deserialize)]
-pub(crate) struct HttpRoute {
-    #[serde(default)]
-    pub(crate) metadata: Metadata,
-    pub(crate) spec: HttpRouteSpec,
-    pub(crate) status: Option<SeenStatus>,
-}
-
-/// Who has written a status before.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct SeenStatus {
-    pub(crate) parents: Vec<SeenParent>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct SeenParent {
-    pub(crate) controller_name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct HttpRouteSpec {
-    pub(crate) parent_refs: Vec<ParentRef>,
-    pub(crate) hostnames: Vec<String>,
-    pub(crate) rules: Vec<Rule>,
-    pub(crate) use_default_gateways: Option<String>,
-}
-
-/// Written back into the status as it was declared, with the group and kind that an API server fills in.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ParentRef {
-    #[serde(default = "gateway_group")]
-    pub(crate) group: Cow<'static, str>,
-    #[serde(default = "gateway_kind")]
-    pub(crate) kind: Cow<'static, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) namespace: Option<String>,
-    #[serde(default)]
-    pub(crate) name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) section_name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) port: Option<i64>,
-}
-
-fn gateway_group() -> Cow<'static, str> {
-    Cow::Borrowed(super::GROUP)
-}
-
-fn gateway_kind() -> Cow<'static, str> {
-    Cow::Borrowed("Gateway")
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Rule {
+#[serde(rename_all = "camelCase", default, bound(deserialize = "M: Deserialize<'de>"))]
+pub(crate) struct Rule<M> {
     pub(crate) name: Option<String>,
-    pub(crate) matches: Vec<HttpMatch>,
+    pub(crate) matches: Vec<M>,
     pub(crate) filters: Vec<Filter>,
     pub(crate) backend_refs: Vec<BackendRef>,
+    /// Not of GRPCRoute, and `retry` neither.
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) retry: Option<Retry>,
     pub(crate) session_persistence: Option<Value>,
+}
+
+impl<M> Default for Rule<M> {
+    fn default() -> Self {
+        Self {
+            name: None,
+            matches: Vec::new(),
+            filters: Vec::new(),
+            backend_refs: Vec::new(),
+            timeouts: None,
+            retry: None,
+            session_persistence: None,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,6 +48,23 @@ pub(crate) struct PathMatch {
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
     pub(crate) value: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct GrpcMatch {
+    pub(crate) method: Option<MethodMatch>,
+    pub(crate) headers: Vec<ValueMatch>,
+}
+
+/// A gRPC service, one of its methods, or a method of whatever service.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct MethodMatch {
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) service: Option<String>,
+    pub(crate) method: Option<String>,
 }
 
 /// A match on a header or a query parameter.
@@ -189,17 +165,6 @@ pub(crate) struct ExtensionRef {
     pub(crate) group: String,
     pub(crate) kind: String,
     pub(crate) name: String,
-}
-
-/// A reference to a backend, without a weight.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct BackendObjectRef {
-    pub(crate) group: Option<String>,
-    pub(crate) kind: Option<String>,
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
-    pub(crate) port: Option<i64>,
 }
 
 /// One of a rule's `backendRefs`. Its reference is spelled out because `flatten` would hide unknown fields.

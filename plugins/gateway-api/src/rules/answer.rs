@@ -5,17 +5,15 @@ use sekisho_sdk::model::{
     Retry, RetryOn, Target,
 };
 
-use super::Entrance;
-use crate::backends::Backends;
+use super::{Entrance, MOST_WEIGHT};
+use crate::backends::{Backends, User};
 use crate::duration;
 use crate::field::Field;
 use crate::filters::{Filters, PathChange, Redirect};
 use crate::finding::Fault;
+use crate::kinds::RouteKind;
 use crate::matches::{Match, Path};
 use crate::objects::http_route::{BackendRef, Retry as RetrySpec, Rule as Spec, Timeouts};
-
-/// The greatest weight that the API knows.
-const MOST_WEIGHT: i64 = 1_000_000;
 
 /// How often to retry when `attempts` is left out.
 const DEFAULT_ATTEMPTS: i64 = 1;
@@ -23,7 +21,7 @@ const DEFAULT_ATTEMPTS: i64 = 1;
 /// What a rule does with a request.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// 500: something is wrong with the rule, or all its weight is on nothing.
+    /// Something is wrong with the rule.
     Refuse,
     Redirect(Redirect),
     Forward(Box<Forward>, Option<PathChange>),
@@ -32,11 +30,20 @@ pub(super) enum Answer {
 /// Reads what a rule does, and keeps what is wrong with it.
 pub(super) struct Reader<'r, 's> {
     pub(super) field: Field<'r>,
-    pub(super) namespace: &'r str,
+    pub(super) user: User<'r>,
     pub(super) backends: &'r mut Backends<'s>,
     pub(super) faults: &'r mut Vec<Fault>,
     pub(super) unresolved: &'r mut Vec<Fault>,
     pub(super) clusters: Vec<u32>,
+}
+
+/// The gRPC status of a backend that is not to be had.
+const UNAVAILABLE: u8 = 14;
+
+/// What is said for a backend that leads nowhere.
+fn nowhere(kind: RouteKind) -> Response {
+    let grpc_status = (kind == RouteKind::Grpc).then_some(UNAVAILABLE);
+    Response { grpc_status, ..Response::status(500) }
 }
 
 impl Answer {
@@ -69,13 +76,13 @@ impl Answer {
     }
 
     /// As data for the host, for requests of a match whose prefix is `matched`.
-    pub(super) fn action(&self, matched: &str, port: Option<RedirectPort>) -> Action {
+    pub(super) fn action(&self, matched: &str, port: Option<RedirectPort>, kind: RouteKind) -> Action {
         match self {
-            Self::Refuse => Action::Respond(Response::status(500)),
+            Self::Refuse => Action::Respond(nowhere(kind)),
             Self::Forward(forward, _)
                 if forward.targets.iter().all(|target| matches!(target.to, Destination::Respond(_))) =>
             {
-                Action::Respond(Response::status(500))
+                Action::Respond(nowhere(kind))
             }
             Self::Redirect(redirect) => Action::Redirect(ModelRedirect {
                 status: redirect.status,
@@ -103,7 +110,7 @@ impl Answer {
     }
 
     /// What may surprise about a rule that is served.
-    pub(super) fn remarks(&self, spec: &Spec, matches: &[Match], field: Field<'_>) -> Vec<Fault> {
+    pub(super) fn remarks<M>(&self, spec: &Spec<M>, matches: &[Match], field: Field<'_>) -> Vec<Fault> {
         let mut remarks = Vec::new();
         if self.needs_prefix() && matches.len() > 1 {
             let message = "the prefix of whichever match fires is replaced; an API server admits one match only here";
@@ -132,7 +139,7 @@ impl Answer {
 }
 
 impl Reader<'_, '_> {
-    pub(super) fn read(&mut self, spec: &Spec, filters: Filters<'_>) -> Answer {
+    pub(super) fn read<M>(&mut self, spec: &Spec<M>, filters: Filters<'_>) -> Answer {
         let (timeout, per_try) = self.timeouts(spec.timeouts.as_ref());
         let retry = spec.retry.as_ref().and_then(|retry| self.retry(retry, per_try));
         let targets = self.targets(&spec.backend_refs);
@@ -153,7 +160,7 @@ impl Reader<'_, '_> {
         let mirrors = filters.mirrors.iter().filter_map(|mirror| {
             let filter = list.at(mirror.index);
             let settings = filter.below("requestMirror");
-            match self.backends.resolve(mirror.to.into(), self.namespace, settings.below("backendRef")) {
+            match self.backends.resolve(mirror.to.into(), self.user, settings.below("backendRef")) {
                 Ok(cluster) => {
                     self.clusters.push(cluster);
                     let share = Fraction { numerator: mirror.numerator, denominator: mirror.denominator };
@@ -179,7 +186,7 @@ impl Reader<'_, '_> {
             let list = self.field.below("backendRefs");
             let field = list.at(index);
             let weight = match u32::try_from(spec.weight.unwrap_or(1)) {
-                Ok(weight) if i64::from(weight) <= MOST_WEIGHT => weight,
+                Ok(weight) if weight <= MOST_WEIGHT => weight,
                 _ => {
                     let message = format!("{} is not a weight", spec.weight.unwrap_or_default());
                     self.faults.push(Fault::new(
@@ -191,7 +198,7 @@ impl Reader<'_, '_> {
                     continue;
                 }
             };
-            let filters = Filters::read(&spec.filters, field.below("filters"), self.faults);
+            let filters = Filters::read(&spec.filters, self.user.kind, field.below("filters"), self.faults);
             if let Some(beyond) = filters.beyond_backend() {
                 let message = format!("{beyond} is not served on a single backend");
                 self.faults.push(Fault::new(
@@ -203,14 +210,14 @@ impl Reader<'_, '_> {
             }
             let known = filters.unresolved.is_empty();
             self.unresolved.extend(filters.unresolved);
-            let to = match self.backends.resolve(spec.into(), self.namespace, field) {
+            let to = match self.backends.resolve(spec.into(), self.user, field) {
                 Ok(cluster) => {
                     self.clusters.push(cluster);
-                    if known { Destination::Cluster(cluster) } else { Destination::Respond(Response::status(500)) }
+                    if known { Destination::Cluster(cluster) } else { Destination::Respond(nowhere(self.user.kind)) }
                 }
                 Err(fault) => {
                     self.unresolved.push(fault);
-                    Destination::Respond(Response::status(500))
+                    Destination::Respond(nowhere(self.user.kind))
                 }
             };
             if weight > 0 {

@@ -51,6 +51,10 @@ impl<'c> Condition<'c> {
         self.holds
     }
 
+    pub(super) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
     pub(super) fn render(&self, generation: i64) -> Rendered<'_> {
         Rendered {
             kind: self.kind,

@@ -8,14 +8,27 @@ use serde::Serialize;
 
 use super::condition::{self, Condition, Rendered};
 use super::listener::{ListenerStatus, RenderedListener};
+use super::listener_set::ListenerSetStatus;
 use super::status;
 use crate::gateways::Gateway;
 
+/// What became of a Gateway and of the ListenerSets that name it.
+pub(super) struct GatewayStatus<'g> {
+    gateway: &'g Gateway,
+    addresses: &'g [String],
+    accepted: Condition<'g>,
+    programmed: Condition<'g>,
+    listeners: Vec<ListenerStatus<'g>>,
+    sets: Vec<ListenerSetStatus<'g>>,
+}
+
 #[derive(Serialize)]
-struct GatewayStatus<'g> {
+#[serde(rename_all = "camelCase")]
+struct RenderedGateway<'g> {
     addresses: Vec<StatusAddress<'g>>,
     conditions: Vec<Rendered<'g>>,
     listeners: Vec<RenderedListener<'g>>,
+    attached_listener_sets: usize,
 }
 
 #[derive(Serialize)]
@@ -25,23 +38,38 @@ struct StatusAddress<'g> {
     value: &'g str,
 }
 
-/// The status, where `attached` counts the routes of a listener.
-pub(super) fn render(gateway: &Gateway, outcome: &Outcome, attached: impl Fn(usize) -> u32) -> Status {
-    let listeners = gateway
-        .listed()
-        .map(|(index, listener)| ListenerStatus::of(listener, gateway.refused.is_some(), attached(index), outcome));
-    let listeners: Vec<_> = listeners.collect();
-    let accepted = accepted(gateway, &listeners);
-    let addresses = gateway.binding.and_then(|binding| outcome.bindings.get(binding as usize));
-    let programmed = programmed(gateway, outcome, &accepted, addresses, &listeners);
-    let conditions = [accepted, programmed];
-    let addresses = addresses.and_then(|addresses| addresses.as_ref().ok()).into_iter().flatten();
-    let rendered = GatewayStatus {
-        addresses: addresses.map(|address| StatusAddress::of(address)).collect(),
-        conditions: condition::render(&conditions, gateway.generation),
-        listeners: listeners.iter().map(|listener| listener.render(gateway.generation)).collect(),
-    };
-    status(&gateway.key, &rendered)
+impl<'g> GatewayStatus<'g> {
+    /// The status, where `attached` counts the routes of a listener.
+    pub(super) fn of(gateway: &'g Gateway, outcome: &'g Outcome, attached: impl Fn(usize) -> u32) -> Self {
+        let listeners = |set| {
+            let listed = gateway.listed(set);
+            let refused = gateway.refused.is_some();
+            listed.map(|(index, one)| ListenerStatus::of(one, refused, attached(index), outcome)).collect::<Vec<_>>()
+        };
+        let own = listeners(None);
+        let accepted = accepted(gateway, &own);
+        let addresses = gateway.binding.and_then(|binding| outcome.bindings.get(binding as usize));
+        let programmed = programmed(gateway, outcome, &accepted, addresses, &own);
+        let sets = gateway.sets.iter().enumerate().map(|(index, set)| {
+            ListenerSetStatus::of(set, listeners(Some(index)), accepted.is_true(), programmed.is_true(), outcome.live)
+        });
+        let sets = sets.collect();
+        let addresses = addresses.and_then(|addresses| addresses.as_ref().ok()).map_or(&[][..], Vec::as_slice);
+        Self { gateway, addresses, accepted, programmed, listeners: own, sets }
+    }
+
+    /// It, and its ListenerSets.
+    pub(super) fn render(&self) -> Vec<Status> {
+        let generation = self.gateway.generation;
+        let rendered = RenderedGateway {
+            addresses: self.addresses.iter().map(|address| StatusAddress::of(address)).collect(),
+            conditions: condition::render([&self.accepted, &self.programmed], generation),
+            listeners: self.listeners.iter().map(|listener| listener.render(generation)).collect(),
+            attached_listener_sets: self.sets.iter().filter(|set| set.is_accepted()).count(),
+        };
+        let own = status(&self.gateway.key, &rendered);
+        [own].into_iter().chain(self.sets.iter().map(ListenerSetStatus::render)).collect()
+    }
 }
 
 impl<'g> StatusAddress<'g> {
@@ -104,6 +132,7 @@ fn programmed<'o>(
     }
 }
 
-fn names<'l>(listeners: impl Iterator<Item = &'l ListenerStatus<'l>>) -> String {
+/// The names of listeners, for a sentence.
+pub(super) fn names<'l>(listeners: impl Iterator<Item = &'l ListenerStatus<'l>>) -> String {
     listeners.map(|listener| listener.name()).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! `Gateway.status.listeners[]`: where the spec, the secrets and the sockets meet.
+//! `status.listeners[]` of Gateways and ListenerSets: where the spec, the secrets and the sockets meet.
 
 use sekisho_sdk::model::{Locator, Source};
 use sekisho_sdk::{ListenerState, Outcome, SourceState};
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::condition::{self, Condition, Rendered};
 use crate::finding::Problem;
-use crate::listeners::{Listener, Protocol};
+use crate::listeners::Listener;
 use crate::objects::GROUP;
 
 /// What became of one listener.
@@ -25,7 +25,7 @@ pub(super) struct ListenerStatus<'l> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct RenderedListener<'l> {
     name: &'l str,
-    supported_kinds: &'static [RouteGroupKind],
+    supported_kinds: Vec<RouteGroupKind>,
     attached_routes: u32,
     conditions: Vec<Rendered<'l>>,
 }
@@ -35,8 +35,6 @@ struct RouteGroupKind {
     group: &'static str,
     kind: &'static str,
 }
-
-const HTTP_ROUTE: &[RouteGroupKind] = &[RouteGroupKind { group: GROUP, kind: "HTTPRoute" }];
 
 impl<'l> ListenerStatus<'l> {
     pub(super) fn of(listener: &'l Listener, gateway_refused: bool, attached: u32, outcome: &'l Outcome) -> Self {
@@ -54,7 +52,9 @@ impl<'l> ListenerStatus<'l> {
         let secrets = Secrets::of(listener, outcome);
         let unresolved: Vec<_> = listener.unresolved.iter().chain(&secrets.problems).collect();
         let resolved = Condition::resolved_refs(&unresolved);
-        let programmed = if gateway_refused {
+        let programmed = if let Some(problem) = &conflict {
+            Condition::fails("Programmed", problem.reason, "the listener is not accepted")
+        } else if gateway_refused {
             Condition::fails("Programmed", "Invalid", "the Gateway is not accepted")
         } else if !accepted.is_true() {
             Condition::fails("Programmed", "Invalid", "the listener is not accepted")
@@ -89,9 +89,10 @@ impl<'l> ListenerStatus<'l> {
 
     pub(super) fn render(&self, generation: i64) -> RenderedListener<'_> {
         let conditions = [&self.accepted, &self.programmed, &self.resolved].into_iter().chain(&self.others);
+        let kinds = self.listener.allowed.kinds.iter();
         RenderedListener {
             name: &self.listener.name,
-            supported_kinds: if self.listener.allowed.http_routes { HTTP_ROUTE } else { &[] },
+            supported_kinds: kinds.map(|kind| RouteGroupKind { group: GROUP, kind: kind.name() }).collect(),
             attached_routes: self.attached,
             conditions: condition::render(conditions, generation),
         }
@@ -103,7 +104,7 @@ fn accepted<'l>(listener: &'l Listener, conflict: Option<Problem>, state: Option
         return Condition::fails("Accepted", problem.reason, problem.message.as_str());
     }
     if let Some(problem) = conflict {
-        return Condition::fails("Accepted", "Invalid", problem.message);
+        return Condition::fails("Accepted", problem.reason, problem.message);
     }
     match state {
         Some(ListenerState::Unbound(why)) => Condition::fails("Accepted", "PortUnavailable", why.as_str()),
@@ -122,7 +123,7 @@ struct Secrets {
 impl Secrets {
     fn of(listener: &Listener, outcome: &Outcome) -> Self {
         let mut secrets = Self { problems: Vec::new(), lack: None };
-        let (Protocol::Https(tls), Some(emitted)) = (&listener.protocol, &listener.emitted) else { return secrets };
+        let (Some(tls), Some(emitted)) = (listener.protocol.tls(), &listener.emitted) else { return secrets };
         let credentials = tls.credentials.iter().zip(&emitted.credentials);
         let served =
             credentials.filter(|(source, index)| secrets.look(source, **index, "InvalidCertificateRef", outcome));

@@ -1,4 +1,4 @@
-//! `HTTPRoute.status`: one entry for each `parentRef` that means one of our Gateways.
+//! The status of a route: one entry for each `parentRef` that means one of our Gateways or ListenerSets.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use super::condition::{self, Condition, Rendered, sentences};
 use super::{Refused, status};
 use crate::attachment::{Parent, Place};
 use crate::finding::Problem;
-use crate::objects::http_route::ParentRef;
-use crate::routes::HttpRoute;
+use crate::objects::route::ParentRef;
+use crate::routes::Route;
 use crate::rules::RuleState;
 
 /// What became of one route.
 pub(super) struct RouteStatus<'r> {
-    route: &'r HttpRoute,
+    route: &'r Route,
     /// The rules that are dropped, and why: found by us, or by the host.
     dropped: Vec<(&'r str, Vec<Problem>)>,
     unresolved: Vec<Problem>,
@@ -35,7 +35,7 @@ struct ParentStatus<'r> {
 }
 
 impl<'r> RouteStatus<'r> {
-    pub(super) fn of(route: &'r HttpRoute, refused: &Refused<'_>) -> Self {
+    pub(super) fn of(route: &'r Route, refused: &Refused<'_>) -> Self {
         let dropped = route.rules.iter().filter_map(|rule| {
             let problems = dropped(rule, refused);
             (!problems.is_empty()).then_some((rule.label.as_str(), problems))
