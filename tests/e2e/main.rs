@@ -22,6 +22,7 @@ mod destinations;
 mod endurance;
 mod explain;
 mod identity;
+mod ingress;
 mod limits;
 mod policies;
 mod protocols;

@@ -1,0 +1,69 @@
+//! IngressClasses: which Ingresses are ours.
+//!
+//! A class is ours when it names the gateway's controller (`gateway.controllerName` in `sekisho.json`). The class called
+//! as the gateway's own (`gateway.className`) need not be there as an object.
+
+use std::collections::HashSet;
+
+use sekisho_sdk::objects::{finding, read_part};
+use sekisho_sdk::{Environment, Finding, Object, Severity};
+
+use crate::is;
+use crate::objects::{GROUP, IngressClassSpec, Typed};
+
+/// Says that Ingresses without a class belong to this one.
+const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
+
+/// Names a class, as was done before there was a field for it; where both are, the API gives it precedence.
+const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
+
+/// The classes that are ours, by name.
+pub(crate) struct Classes {
+    ours: HashSet<String>,
+    one_is_default: bool,
+}
+
+impl Classes {
+    pub(crate) fn read(objects: &[Object], environment: &Environment, findings: &mut Vec<Finding>) -> Self {
+        let mut classes = Self { ours: HashSet::from([environment.class_name.clone()]), one_is_default: false };
+        for object in objects.iter().filter(|object| is(object, GROUP, "IngressClass")) {
+            let Some(Typed { metadata, spec }) = read_part::<Typed<IngressClassSpec>>(object, findings) else {
+                continue;
+            };
+            if spec.controller != environment.controller_name {
+                classes.ours.remove(&object.key.name);
+                continue;
+            }
+            if spec.parameters.is_some() {
+                let message = "this controller has no parameters, so the reference leads nowhere";
+                findings.push(
+                    finding(Severity::Warning, "invalid-parameters", &object.key, "spec.parameters", message)
+                        .remedy("remove it"),
+                );
+            }
+            classes.one_is_default |= metadata.annotations.get(IS_DEFAULT).is_some_and(|value| value == "true");
+            classes.ours.insert(object.key.name.clone());
+        }
+        classes
+    }
+
+    /// Whether an Ingress is ours. Of one that is another's, not a word is said; one that is nobody's is named.
+    pub(crate) fn own(&self, object: &Object, findings: &mut Vec<Finding>) -> bool {
+        // Only what tells the class: another controller may know a pathType that is none here.
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Class {
+            ingress_class_name: Option<String>,
+        }
+        let Some(Typed { metadata, spec }) = read_part::<Typed<Class>>(object, findings) else { return false };
+        let class = metadata.annotations.get(LEGACY_CLASS).or(spec.ingress_class_name.as_ref());
+        if class.is_none() && !self.one_is_default {
+            let message = "it names no class, and no IngressClass of this gateway is the default: it is not served";
+            let remedy = format!("name a class, or annotate one with `{IS_DEFAULT}: \"true\"`");
+            findings.push(
+                finding(Severity::Warning, "no-class", &object.key, "spec.ingressClassName", message).remedy(remedy),
+            );
+        }
+        class.map_or(self.one_is_default, |class| self.ours.contains(class))
+    }
+}
