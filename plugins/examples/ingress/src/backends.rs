@@ -6,8 +6,8 @@ use sekisho_sdk::model::{Action, Cluster, Destination, Endpoints, Forward, Respo
 use sekisho_sdk::objects::{finding, read_part};
 use sekisho_sdk::{Finding, Object, ObjectKey, Origin, Severity, model};
 
-use crate::is;
 use crate::objects::{Backend, BackendPort, ServicePort, ServiceSpec, Typed};
+use crate::{count, is};
 
 /// The Services, and the clusters made of them so far.
 pub(crate) struct Backends {
@@ -71,7 +71,7 @@ impl Backends {
             port: port.port,
             labels: Vec::new(),
         });
-        let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
+        let index = count(&self.clusters);
         self.known.insert(name.clone(), index);
         self.clusters.push(Cluster::new(name, key.at("spec.ports"), endpoints));
         Some(index)

@@ -17,32 +17,35 @@ const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
 /// Names a class, as was done before there was a field for it; where both are, the API gives it precedence.
 const LEGACY_CLASS: &str = "kubernetes.io/ingress.class";
 
-/// The classes that are ours, by name.
+/// The classes that are ours.
 pub(crate) struct Classes {
+    /// By name.
     ours: HashSet<String>,
-    one_is_default: bool,
+    /// Whether the default class is one of them, where there is a default class.
+    default_is_ours: Option<bool>,
 }
 
 impl Classes {
     pub(crate) fn read(objects: &[Object], environment: &Environment, findings: &mut Vec<Finding>) -> Self {
-        let mut classes = Self { ours: HashSet::from([environment.class_name.clone()]), one_is_default: false };
+        let mut classes = Self { ours: HashSet::from([environment.class_name.clone()]), default_is_ours: None };
         for object in objects.iter().filter(|object| is(object, GROUP, "IngressClass")) {
             let Some(Typed { metadata, spec }) = read_part::<Typed<IngressClassSpec>>(object, findings) else {
                 continue;
             };
-            if spec.controller != environment.controller_name {
+            let is_ours = spec.controller == environment.controller_name;
+            if metadata.annotations.get(IS_DEFAULT).is_some_and(|value| value == "true") {
+                *classes.default_is_ours.get_or_insert(is_ours) |= is_ours;
+            }
+            if !is_ours {
                 classes.ours.remove(&object.key.name);
                 continue;
             }
+            classes.ours.insert(object.key.name.clone());
             if spec.parameters.is_some() {
                 let message = "this controller has no parameters, so the reference leads nowhere";
-                findings.push(
-                    finding(Severity::Warning, "invalid-parameters", &object.key, "spec.parameters", message)
-                        .remedy("remove it"),
-                );
+                let found = finding(Severity::Warning, "invalid-parameters", &object.key, "spec.parameters", message);
+                findings.push(found.remedy("remove it"));
             }
-            classes.one_is_default |= metadata.annotations.get(IS_DEFAULT).is_some_and(|value| value == "true");
-            classes.ours.insert(object.key.name.clone());
         }
         classes
     }
@@ -56,14 +59,15 @@ impl Classes {
             ingress_class_name: Option<String>,
         }
         let Some(Typed { metadata, spec }) = read_part::<Typed<Class>>(object, findings) else { return false };
-        let class = metadata.annotations.get(LEGACY_CLASS).or(spec.ingress_class_name.as_ref());
-        if class.is_none() && !self.one_is_default {
-            let message = "it names no class, and no IngressClass of this gateway is the default: it is not served";
-            let remedy = format!("name a class, or annotate one with `{IS_DEFAULT}: \"true\"`");
-            findings.push(
-                finding(Severity::Warning, "no-class", &object.key, "spec.ingressClassName", message).remedy(remedy),
-            );
+        match metadata.annotations.get(LEGACY_CLASS).or(spec.ingress_class_name.as_ref()) {
+            Some(class) => self.ours.contains(class),
+            None => self.default_is_ours.unwrap_or_else(|| {
+                let message = "it names no class, and there is no default class: nobody serves it";
+                let remedy = format!("name a class, or annotate one with `{IS_DEFAULT}: \"true\"`");
+                let found = finding(Severity::Warning, "no-class", &object.key, "spec.ingressClassName", message);
+                findings.push(found.remedy(remedy));
+                false
+            }),
         }
-        class.map_or(self.one_is_default, |class| self.ours.contains(class))
     }
 }

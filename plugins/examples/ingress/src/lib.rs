@@ -83,4 +83,9 @@ fn age(key: &ObjectKey, ingress: &Typed<IngressSpec>) -> (bool, Option<String>, 
     (created.is_none(), created, key.namespace.clone(), key.name.clone())
 }
 
+/// The index of what is pushed next.
+fn count<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).expect("fewer entries than bytes of memory")
+}
+
 sekisho_sdk::export_routes!(Ingress);

@@ -14,6 +14,7 @@ use sekisho_sdk::table::{self, ListenerRules, OnMiss, Rule, VirtualHost};
 use sekisho_sdk::{Finding, ObjectKey, Origin, Severity};
 
 use crate::backends::Backends;
+use crate::count;
 use crate::objects::{Backend, IngressSpec, Tls};
 use crate::paths::Path;
 
@@ -195,8 +196,4 @@ impl Site {
 
 fn told(origin: &Origin) -> String {
     format!("{} of {}/{}", origin.field, origin.object.namespace, origin.object.name)
-}
-
-fn count<T>(list: &[T]) -> u32 {
-    u32::try_from(list.len()).expect("fewer entries than bytes of memory")
 }
