@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-plugins=(sekisho-istio sekisho-gateway-api sekisho-kubernetes-secrets)
+plugins=(sekisho-istio sekisho-gateway-api sekisho-kubernetes-secrets sekisho-ingress)
 # `tests` as the argument builds those too that the tests hold the sandbox against: every crate of tests/misbehaving/.
 misbehaving=()
 [[ ${1-} != tests ]] || for manifest in tests/misbehaving/*/Cargo.toml; do

@@ -23,6 +23,7 @@ mod dialects;
 mod endurance;
 mod explain;
 mod identity;
+mod ingress;
 mod limits;
 mod policies;
 mod protocols;

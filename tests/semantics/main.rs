@@ -9,7 +9,7 @@ mod run;
 mod secrets;
 mod subject;
 
-use subject::{InSandbox, Native, Subject};
+use subject::{InSandbox, Native, Subject, built_in, engine, in_a_file};
 
 fn check(plugin: &str, mut subject: impl Subject) {
     let cases = case::read_all(plugin);
@@ -30,7 +30,7 @@ fn istio_natively() {
 
 #[test]
 fn istio_in_the_sandbox() {
-    check("istio", InSandbox::new(&subject::engine(), "istio"));
+    check("istio", InSandbox::new(&engine(), built_in("istio")));
 }
 
 #[test]
@@ -40,7 +40,17 @@ fn gateway_api_natively() {
 
 #[test]
 fn gateway_api_in_the_sandbox() {
-    check("gateway-api", InSandbox::new(&subject::engine(), "gateway-api"));
+    check("gateway-api", InSandbox::new(&engine(), built_in("gateway-api")));
+}
+
+#[test]
+fn ingress_natively() {
+    check("ingress", Native::<sekisho_ingress::Ingress>::new());
+}
+
+#[test]
+fn ingress_in_the_sandbox() {
+    check("ingress", InSandbox::new(&engine(), in_a_file("ingress")));
 }
 
 #[test]
@@ -50,5 +60,5 @@ fn kubernetes_secrets_natively() {
 
 #[test]
 fn kubernetes_secrets_in_the_sandbox() {
-    secrets::check("kubernetes-secrets", &secrets::InSandbox::new(&subject::engine(), "kubernetes-secrets"));
+    secrets::check("kubernetes-secrets", &secrets::InSandbox::new(&engine(), "kubernetes-secrets"));
 }

@@ -16,7 +16,7 @@ use sekisho::plugin::{Environment, Head};
 use sekisho::source::directory::Directory;
 use serde_json::{Value, json};
 
-use crate::subject::{InSandbox, Native, Subject, engine};
+use crate::subject::{InSandbox, Native, Subject, built_in, engine};
 
 /// Configurations that are tried.
 const CONFIGURATIONS: u32 = 60;
@@ -284,13 +284,13 @@ fn agree(native: &mut dyn Subject, sandboxed: &mut dyn Subject, objects: Written
 
 #[test]
 fn istio_agrees_with_a_naive_reading() {
-    let mut sandboxed = InSandbox::new(&engine(), "istio");
+    let mut sandboxed = InSandbox::new(&engine(), built_in("istio"));
     agree(&mut Native::<sekisho_istio::Istio>::new(), &mut sandboxed, istio_objects, naive_istio);
 }
 
 #[test]
 fn gateway_api_agrees_with_a_naive_reading() {
-    let mut sandboxed = InSandbox::new(&engine(), "gateway-api");
+    let mut sandboxed = InSandbox::new(&engine(), built_in("gateway-api"));
     let native = &mut Native::<sekisho_gateway_api::GatewayApi>::new();
     agree(native, &mut sandboxed, gateway_api_objects, naive_gateway_api);
 }

@@ -1,6 +1,7 @@
 //! What a case is run against: a plugin in the sandbox, or the same code compiled natively. Both end in the host's own
 //! model, so that everything after the plugin is the same.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use sekisho::bootstrap::{self, PluginCode, PluginLimits};
@@ -20,11 +21,22 @@ pub(crate) trait Subject {
     fn report(&mut self, outcome: &Outcome) -> Vec<(ObjectKey, Value)>;
 }
 
-/// A built-in plugin as a bootstrap file lists it that says nothing else of it.
+/// A built-in plugin.
 pub(crate) fn built_in(name: &str) -> bootstrap::Plugin {
+    listed(name, PluginCode::Builtin(name.to_owned()))
+}
+
+/// A plugin that is not embedded, where `make plugins` puts it.
+pub(crate) fn in_a_file(name: &str) -> bootstrap::Plugin {
+    let file = Path::new(env!("SEKISHO_PLUGINS")).join(name).with_extension("wasm");
+    listed(name, PluginCode::File(file))
+}
+
+/// As a bootstrap file lists a plugin that says nothing else of it.
+fn listed(name: &str, code: PluginCode) -> bootstrap::Plugin {
     bootstrap::Plugin {
         name: name.to_owned(),
-        code: PluginCode::Builtin(name.to_owned()),
+        code,
         sha256: None,
         config: Value::Null,
         limits: PluginLimits::default(),
@@ -38,10 +50,9 @@ pub(crate) struct InSandbox {
 }
 
 impl InSandbox {
-    pub(crate) fn new(engine: &Engine, builtin: &str) -> Self {
-        let config = built_in(builtin);
-        let (bytes, sha256) = plugin::read_code(&config, u64::MAX).expect("a built-in plugin");
-        let plugin = RoutesPlugin::load(engine, builtin, &bytes, sha256, config.limits).expect("a plugin that loads");
+    pub(crate) fn new(engine: &Engine, plugin: bootstrap::Plugin) -> Self {
+        let (bytes, sha256) = plugin::read_code(&plugin, u64::MAX).expect("a plugin; `make plugins` builds it");
+        let plugin = RoutesPlugin::load(engine, &plugin.name, &bytes, sha256, plugin.limits).expect("one that loads");
         Self { plugin, loaded: None }
     }
 

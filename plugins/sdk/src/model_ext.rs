@@ -3,10 +3,11 @@
 use std::hash::{Hash, Hasher};
 
 use crate::model::{
-    Action, Balance, Cluster, Destination, Endpoints, Forward, HeaderOps, Limits, Redirect, RedirectPort, Response,
-    Route, Target, Text, Translation, UpstreamProtocol,
+    Action, Balance, Cluster, Destination, Endpoints, Forward, HeaderOps, HostPattern, Limits, Listener, Misdirected,
+    Protocol, Redirect, RedirectPort, Response, Route, Target, Termination, Text, TlsVersion, Translation,
+    UpstreamProtocol,
 };
-use crate::{ObjectKey, Origin};
+use crate::{Kind, ObjectKey, Origin};
 
 impl ObjectKey {
     /// A key from its parts; the core group is empty.
@@ -27,6 +28,15 @@ impl Eq for ObjectKey {}
 impl Hash for ObjectKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (&self.group, &self.kind, &self.namespace, &self.name).hash(state);
+    }
+}
+
+impl Kind {
+    /// A kind in these versions, the preferred one first; the core group is empty.
+    #[must_use]
+    pub fn new(group: &str, kind: &str, versions: &[&str]) -> Self {
+        let versions = versions.iter().map(|version| (*version).to_owned()).collect();
+        Self { group: group.to_owned(), kind: kind.to_owned(), versions }
     }
 }
 
@@ -57,6 +67,46 @@ impl Default for Translation {
             streams: Vec::new(),
             findings: Vec::new(),
             table: Vec::new(),
+        }
+    }
+}
+
+impl Listener {
+    /// On the first binding, for routes that are chosen by host and path alone.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        origin: Origin,
+        port: u16,
+        protocol: Protocol,
+        hosts: Vec<HostPattern>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            origin,
+            binding: 0,
+            port,
+            protocol,
+            hosts,
+            misdirected: Misdirected::Refuse,
+            inputs: Vec::new(),
+            filters: Vec::new(),
+            extensions: Vec::new(),
+        }
+    }
+}
+
+impl Termination {
+    /// For requests: HTTP/2 and HTTP/1.1 over TLS 1.2 or 1.3, from clients that need no certificate.
+    #[must_use]
+    pub fn http(credentials: Vec<u32>) -> Self {
+        Self {
+            credentials,
+            client: None,
+            min_version: TlsVersion::Tls12,
+            max_version: TlsVersion::Tls13,
+            cipher_suites: Vec::new(),
+            alpn: ["h2", "http/1.1"].map(str::to_owned).into(),
         }
     }
 }

@@ -5,9 +5,7 @@
 
 use std::marker::PhantomData;
 
-use sekisho_sdk::model::{
-    Action, Address, Binding, HostPattern, Listener, Misdirected, Protocol, Response, Route, Translation,
-};
+use sekisho_sdk::model::{Action, Address, Binding, HostPattern, Listener, Protocol, Response, Route, Translation};
 use sekisho_sdk::{
     ConnectionHead, Description, Environment, Explanation, Finding, Object, ObjectKey, Origin, Outcome, RequestHead,
     RoutePlugin, Router, Status,
@@ -73,18 +71,8 @@ impl<P: Ordinary> RoutePlugin for But<P> {
     fn translate(environment: Environment, _objects: Vec<Object>) -> Result<(Translation, Self), Vec<Finding>> {
         let config: serde_json::Value = serde_json::from_str(&environment.config).unwrap_or_default();
         let text = |key: &str| config[key].as_str().unwrap_or_default();
-        let listener = Listener {
-            name: "http".to_owned(),
-            origin: origin(),
-            binding: 0,
-            port: 80,
-            protocol: Protocol::Http,
-            hosts: vec![HostPattern::Exact(text("host").to_owned())],
-            misdirected: Misdirected::Refuse,
-            inputs: Vec::new(),
-            filters: Vec::new(),
-            extensions: Vec::new(),
-        };
+        let hosts = vec![HostPattern::Exact(text("host").to_owned())];
+        let listener = Listener::new("http", origin(), 80, Protocol::Http, hosts);
         let ordinary = Translation {
             bindings: vec![Binding { origin: origin(), address: Address::Shared }],
             listeners: vec![listener],
