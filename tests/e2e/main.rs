@@ -14,6 +14,7 @@ macro_rules! in_both_forms {
 }
 
 mod admin;
+mod backend_tls;
 mod backends;
 mod bodies;
 mod check;

@@ -285,6 +285,7 @@ fn describe_tls(termination: &Termination, translation: &Translation, answer: &m
     answer.insert("credentials".to_owned(), json!(firsts));
     let client = match &termination.client {
         None => "none",
+        Some(policy) if policy.accept_untrusted => "anybody",
         Some(policy) if policy.accept_missing => "optional",
         Some(_) => "required",
     };

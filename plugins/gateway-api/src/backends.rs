@@ -1,14 +1,18 @@
-//! Where backend references lead: one cluster for each port of a Service that is used.
+//! Where backend references lead: one cluster for each port of a Service that is used, and one more for each Gateway
+//! that shows it a client certificate.
 
 use std::collections::HashMap;
 
 use sekisho_sdk::ObjectKey;
-use sekisho_sdk::model::{Cluster, Endpoints, ServicePort, UpstreamProtocol};
+use sekisho_sdk::model::{Cluster, Endpoints, ServicePort, Source, UpstreamProtocol, UpstreamTls};
 
 use crate::field::Field;
 use crate::finding::Fault;
+use crate::gateways::Gateway;
 use crate::grants::{Grants, Referrer};
+use crate::objects::ServicePort as PortSpec;
 use crate::objects::http_route::{BackendObjectRef, BackendRef};
+use crate::policies::{Policies, Port};
 use crate::snapshot::Services;
 
 const NOT_FOUND: &str = "BackendNotFound";
@@ -17,8 +21,14 @@ const NOT_FOUND: &str = "BackendNotFound";
 pub(crate) struct Backends<'s> {
     services: &'s Services,
     grants: &'s Grants,
+    gateways: &'s [Gateway],
+    pub(crate) policies: Policies,
+    /// The translation's, which policies add to.
+    pub(crate) sources: Vec<Source>,
     pub(crate) clusters: Vec<Cluster>,
     names: HashMap<String, u32>,
+    /// The policies that are about a cluster's port, by cluster.
+    pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
 
 /// A reference, wherever it stands.
@@ -56,8 +66,54 @@ impl<'r> From<&'r BackendObjectRef> for Reference<'r> {
 }
 
 impl<'s> Backends<'s> {
-    pub(crate) fn new(services: &'s Services, grants: &'s Grants) -> Self {
-        Self { services, grants, clusters: Vec::new(), names: HashMap::new() }
+    pub(crate) fn new(
+        services: &'s Services,
+        grants: &'s Grants,
+        gateways: &'s [Gateway],
+        policies: Policies,
+        sources: Vec<Source>,
+    ) -> Self {
+        Self {
+            services,
+            grants,
+            gateways,
+            policies,
+            sources,
+            clusters: Vec::new(),
+            names: HashMap::new(),
+            concerns: HashMap::new(),
+        }
+    }
+
+    /// The Gateway of this index, if one of these clusters has to be reached in a way of its own from there.
+    pub(crate) fn showing(&self, gateway: usize, clusters: &[u32]) -> Option<usize> {
+        self.gateways[gateway].client_certificate.as_ref()?;
+        clusters.iter().any(|cluster| self.clusters[*cluster as usize].tls.is_some()).then_some(gateway)
+    }
+
+    /// The cluster as the Gateway reaches it that has a client certificate to show there.
+    pub(crate) fn through(&mut self, cluster: u32, gateway: usize) -> u32 {
+        let Gateway { key, client_certificate, .. } = &self.gateways[gateway];
+        let Cluster { name, tls: Some(tls), .. } = &self.clusters[cluster as usize] else { return cluster };
+        let credential = client_certificate.as_ref().and_then(|certificate| certificate.emitted);
+        let name = format!("{name} for {}/{}", key.namespace, key.name);
+        if let Some(known) = self.names.get(&name) {
+            return *known;
+        }
+        let tls = UpstreamTls { credential, ..tls.clone() };
+        let shown = Cluster { name: name.clone(), tls: Some(tls), ..self.clusters[cluster as usize].clone() };
+        let index = self.add(name, shown);
+        if let Some(policies) = self.concerns.get(&cluster).cloned() {
+            self.concerns.insert(index, policies);
+        }
+        index
+    }
+
+    fn add(&mut self, name: String, cluster: Cluster) -> u32 {
+        let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
+        self.clusters.push(cluster);
+        self.names.insert(name, index);
+        index
     }
 
     /// The cluster that an HTTPRoute of `namespace` means by the reference at `field`.
@@ -95,14 +151,34 @@ impl<'s> Backends<'s> {
         if let Some(index) = self.names.get(&name) {
             return Ok(*index);
         }
-        let cluster = self.cluster(&name, &service(), port, field)?;
-        let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
-        self.clusters.push(cluster);
-        self.names.insert(name, index);
+        let (index, spec) = self.port(&service(), port, field)?;
+        let key = service();
+        let target = Port {
+            namespace: &key.namespace,
+            service: &key.name,
+            name: Some(spec.name.as_str()).filter(|name| !name.is_empty()),
+        };
+        let policies = self.policies.about(target);
+        let followed = policies.first().copied().filter(|policy| self.policies.follows(*policy, target));
+        let tls = followed.map(|policy| self.policies.tls(policy, &mut self.sources));
+        let endpoints = Endpoints::Service(ServicePort {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            port,
+            labels: Vec::new(),
+        });
+        let mut cluster = Cluster::new(name.as_str(), key.at(format!("spec.ports[{index}]")), endpoints);
+        cluster.protocol = protocol(spec, tls.is_some(), &key, field)?;
+        cluster.tls = tls;
+        let index = self.add(name, cluster);
+        if !policies.is_empty() {
+            self.concerns.insert(index, policies);
+        }
         Ok(index)
     }
 
-    fn cluster(&self, name: &str, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<Cluster, Fault> {
+    /// A port of a Service, and its place in the list.
+    fn port(&self, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<(usize, &'s PortSpec), Fault> {
         let fault = |code, message: String, remedy: &str| Fault::new(code, field, message, remedy).because(NOT_FOUND);
         let Some(service) = self.services.find(&key.namespace, &key.name) else {
             let message = format!("there is no Service `{}` in namespace `{}`", key.name, key.namespace);
@@ -114,27 +190,27 @@ impl<'s> Backends<'s> {
         }
         let tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
         let mut ports = service.spec.ports.iter().enumerate();
-        let Some((index, spec)) = ports.find(|(_, spec)| spec.port == port && tcp(&spec.protocol)) else {
+        ports.find(|(_, spec)| spec.port == port && tcp(&spec.protocol)).ok_or_else(|| {
             let message = format!("Service `{}` in namespace `{}` has no TCP port {port}", key.name, key.namespace);
-            return Err(fault("backend-not-found", message, "use one of its ports"));
-        };
-        let endpoints = Endpoints::Service(ServicePort {
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            port,
-            labels: Vec::new(),
-        });
-        let mut cluster = Cluster::new(name, key.at(format!("spec.ports[{index}]")), endpoints);
-        cluster.protocol = match spec.app_protocol.as_deref() {
-            Some("kubernetes.io/h2c") => UpstreamProtocol::Http2,
-            Some("kubernetes.io/wss") => {
-                let message =
-                    format!("Service `{}` wants TLS on port {port} (appProtocol), which is not served yet", key.name);
-                let remedy = "use a port that speaks cleartext";
-                return Err(Fault::new("unsupported-protocol", field, message, remedy).because("UnsupportedProtocol"));
-            }
-            _ => UpstreamProtocol::Http1,
-        };
-        Ok(cluster)
+            fault("backend-not-found", message, "use one of its ports")
+        })
+    }
+}
+
+/// What is spoken on a port (GEP-1911). Where its `appProtocol` is one over TLS, a policy has to say who is trusted.
+fn protocol(spec: &PortSpec, tls: bool, service: &ObjectKey, field: Field<'_>) -> Result<UpstreamProtocol, Fault> {
+    match spec.app_protocol.as_deref() {
+        Some("kubernetes.io/h2c") => Ok(UpstreamProtocol::Http2),
+        Some(over_tls) if !tls && (over_tls == "kubernetes.io/wss" || over_tls.eq_ignore_ascii_case("https")) => {
+            let ObjectKey { namespace, name: service, .. } = service;
+            let message = format!(
+                "port {} of Service `{service}` speaks TLS (appProtocol `{over_tls}`), and no BackendTLSPolicy says who \
+                 is trusted there",
+                spec.port
+            );
+            let remedy = format!("add a BackendTLSPolicy for it in namespace `{namespace}`");
+            Err(Fault::new("unsupported-protocol", field, message, remedy).because("UnsupportedProtocol"))
+        }
+        _ => Ok(UpstreamProtocol::Http1),
     }
 }

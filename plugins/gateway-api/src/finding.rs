@@ -40,6 +40,11 @@ impl Fault {
         self
     }
 
+    /// The API's word for it.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
     fn into_finding(self, severity: Severity, object: &ObjectKey) -> Finding {
         finding(severity, self.code, object, self.field, self.message).remedy(self.remedy)
     }

@@ -7,11 +7,12 @@ use sekisho_sdk::{Finding, Object, ObjectKey};
 use serde::Deserialize;
 
 use crate::classes::Classes;
+use crate::client_certificate::ClientCertificate;
 use crate::finding::{Fault, Findings, Problem};
 use crate::grants::Grants;
 use crate::listeners::{self, Listener, conflicts};
 use crate::objects::Typed;
-use crate::objects::gateway::{Address as AddressSpec, GatewaySpec};
+use crate::objects::gateway::{Address as AddressSpec, Frontend, GatewaySpec, GatewayTls};
 use crate::precedence::Seniority;
 
 /// A Gateway that is ours.
@@ -25,6 +26,9 @@ pub(crate) struct Gateway {
     /// None when the addresses it wants cannot be understood.
     pub(crate) address: Option<Address>,
     pub(crate) binding: Option<u32>,
+    pub(crate) client_certificate: Option<ClientCertificate>,
+    /// Clients of some port are served whatever they show.
+    pub(crate) serves_anybody: bool,
     pub(crate) listeners: Vec<Listener>,
 }
 
@@ -59,7 +63,12 @@ pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, lis
         if let Some(problem) = whole(&spec, &mut findings) {
             refused.get_or_insert(problem);
         }
-        let mut listeners = listeners::read(&spec.listeners, &object.key, spec.tls.as_ref(), grants, &mut findings);
+        let tls = spec.tls.as_ref();
+        let client_certificate = tls.and_then(|tls| tls.backend.as_ref()?.client_certificate_ref.as_ref());
+        let client_certificate =
+            client_certificate.map(|reference| ClientCertificate::read(reference, &object.key, grants, &mut findings));
+        let serves_anybody = serves_anybody(tls, &mut findings);
+        let mut listeners = listeners::read(&spec.listeners, &object.key, tls, grants, &mut findings);
         conflicts::within(&mut listeners, &mut findings);
         Some(Gateway {
             key: object.key,
@@ -68,6 +77,8 @@ pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, lis
             refused,
             address,
             binding: None,
+            client_certificate,
+            serves_anybody,
             listeners,
         })
     });
@@ -76,6 +87,16 @@ pub(crate) fn read(objects: Vec<Object>, classes: &Classes, grants: &Grants, lis
     conflicts::across(&mut gateways, list);
     conflicts::overlaps(&mut gateways);
     gateways
+}
+
+fn serves_anybody(tls: Option<&GatewayTls>, findings: &mut Findings<'_>) -> bool {
+    let serves_anybody = tls.and_then(|tls| tls.frontend.as_ref()).is_some_and(Frontend::serves_anybody);
+    if serves_anybody {
+        let message = "clients are served whatever certificate they show, and without one";
+        let remedy = "use AllowValidOnly, unless every backend judges its clients itself";
+        findings.warn(Fault::new("insecure-validation", "spec.tls.frontend", message, remedy));
+    }
+    serves_anybody
 }
 
 /// The class of a Gateway, read before all else: another class is another controller's, and then not a word is said

@@ -8,12 +8,13 @@
 //! ```
 //!
 //! This file is the export only. What a condition says and what a request meets come from the same values: where a
-//! listener does not accept a route, its table has no row of it. Not read yet: GRPCRoute, TLSRoute, TCPRoute, UDPRoute,
-//! ListenerSet and BackendTLSPolicy; what of a Gateway or HTTPRoute is not served is refused by name.
+//! listener does not accept a route, its table has no row of it. Not read yet: GRPCRoute, TLSRoute, TCPRoute, UDPRoute and
+//! ListenerSet; what of a Gateway or HTTPRoute is not served is refused by name.
 
 mod attachment;
 mod backends;
 mod classes;
+mod client_certificate;
 mod duration;
 mod features;
 mod field;
@@ -25,6 +26,7 @@ mod hostname;
 mod listeners;
 mod matches;
 mod objects;
+mod policies;
 mod precedence;
 mod routes;
 mod rules;
@@ -58,6 +60,7 @@ impl RoutePlugin for GatewayApi {
                 kind(objects::GROUP, "Gateway", &served),
                 kind(objects::GROUP, "HTTPRoute", &served),
                 kind(objects::GROUP, "ReferenceGrant", &served),
+                kind(objects::GROUP, "BackendTLSPolicy", &["v1"]),
                 kind("", "Service", &["v1"]),
                 kind("", "Namespace", &["v1"]),
             ],

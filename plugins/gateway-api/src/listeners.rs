@@ -4,13 +4,15 @@
 //! traffic must not fall to a wider listener.
 
 pub(crate) mod conflicts;
-mod tls;
+pub(crate) mod frontend;
+pub(crate) mod tls;
 
 use std::collections::HashSet;
 
 use sekisho_sdk::ObjectKey;
 use sekisho_sdk::host_name::HostName;
 
+use self::frontend::Referring;
 pub(crate) use self::tls::Tls;
 use crate::finding::{Fault, Findings, Problem};
 use crate::grants::Grants;
@@ -59,7 +61,7 @@ pub(crate) enum Protocol {
 pub(crate) struct Emitted {
     pub(crate) listener: u32,
     pub(crate) credentials: Vec<u32>,
-    pub(crate) trust: Option<u32>,
+    pub(crate) trust: Vec<u32>,
 }
 
 /// Which routes may attach.
@@ -125,9 +127,12 @@ pub(crate) fn read(
             let secrets = spec.tls.as_ref().map_or(&[][..], |tls| &tls.certificate_refs);
             tls.resolve(secrets, &listener.field, gateway, grants, &mut listener.unresolved, findings);
         }
-        if let Some(fault) = gateway_tls.and_then(|tls| tls::client_policy(tls, &listener)) {
-            let problem = findings.refuse(fault);
-            listener.refused.get_or_insert(problem);
+        if let (Protocol::Https(tls), Some(frontend), Some(port)) =
+            (&mut listener.protocol, gateway_tls.and_then(|tls| tls.frontend.as_ref()), listener.port)
+        {
+            let from = Referring { gateway, grants };
+            let refused = tls.verify_clients(frontend, port, &from, &mut listener.unresolved, findings);
+            listener.refused = listener.refused.take().or(refused);
         }
         if !names.insert(&spec.name) {
             listener.duplicate = true;

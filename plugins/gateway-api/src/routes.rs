@@ -15,7 +15,7 @@ use crate::hostname;
 use crate::objects::GROUP;
 use crate::objects::http_route::{HttpRoute as Spec, ParentRef, Rule as RuleSpec};
 use crate::precedence::Seniority;
-use crate::rules::{Entrance, Rule, RuleState};
+use crate::rules::{Entrance, Led, Rule, RuleState};
 use crate::snapshot::read_apart;
 use crate::table::Rows;
 
@@ -103,10 +103,11 @@ impl HttpRoute {
             let listener = &around.gateways[place.0].listeners[place.1];
             let served = around.gateways[place.0].refused.is_none() && listener.is_accepted();
             let (true, Some(emitted), Some(port)) = (served, &listener.emitted, listener.port) else { continue };
-            let entrance = Entrance { https: listener.is_https(), port };
+            let entrance = Entrance { gateway: place.0, https: listener.is_https(), port };
             let rows = &mut growing.tables[emitted.listener as usize];
             for rule in &mut rules {
-                rule.put(rows, entrance, &hosts, &seniority, &mut growing.routes, &mut findings);
+                let mut led = Led { routes: &mut growing.routes, backends: &mut growing.backends };
+                rule.put(rows, entrance, &hosts, &seniority, &mut led, &mut findings);
             }
         }
         growing.findings.extend(list);

@@ -17,6 +17,7 @@ pub(crate) struct Snapshot {
     pub(crate) classes: Vec<Object>,
     pub(crate) gateways: Vec<Object>,
     pub(crate) routes: Vec<Object>,
+    pub(crate) policies: Vec<Object>,
     pub(crate) grants: Grants,
     pub(crate) services: Services,
     pub(crate) namespaces: Namespaces,
@@ -38,6 +39,7 @@ impl Snapshot {
                 (GROUP, "GatewayClass") => snapshot.classes.push(object),
                 (GROUP, "Gateway") => snapshot.gateways.push(object),
                 (GROUP, "HTTPRoute") => snapshot.routes.push(object),
+                (GROUP, "BackendTLSPolicy") => snapshot.policies.push(object),
                 (GROUP, "ReferenceGrant") => {
                     if let Some(grant) = read::<Typed<ReferenceGrantSpec>>(&object, findings) {
                         snapshot.grants.add(&object.key.namespace, &grant.spec);
@@ -62,6 +64,7 @@ impl Snapshot {
         snapshot.classes.sort_by(by_name);
         snapshot.gateways.sort_by(by_name);
         snapshot.routes.sort_by(by_name);
+        snapshot.policies.sort_by(by_name);
         snapshot
     }
 }

@@ -1,10 +1,10 @@
 //! From objects to the translation, in one direction: classes, Gateways and their listeners, then route by route.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::model::{
     Binding, ClientVerification, Listener as ModelListener, Misdirected, Protocol as ModelProtocol, Source,
-    Termination, TlsVersion, Translation, Verdict,
+    Termination, TlsVersion, Translation,
 };
 use sekisho_sdk::{Environment, Finding, Object, ObjectKey, table};
 
@@ -14,6 +14,7 @@ use crate::classes::{Class, Classes};
 use crate::finding::{Fault, Findings};
 use crate::gateways::{self, Gateway};
 use crate::listeners::{Emitted, Listener, Protocol, Tls, conflicts};
+use crate::policies::{Policies, Policy};
 use crate::routes::{Growing, HttpRoute, Surroundings};
 use crate::snapshot::Snapshot;
 use crate::table::Rows;
@@ -28,18 +29,26 @@ pub struct GatewayApi {
     pub(crate) classes: Vec<Class>,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) routes: Vec<HttpRoute>,
+    pub(crate) policies: Vec<Policy>,
+    /// The policies that are about a cluster's port, by index of the cluster in the translation.
+    pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
 
 pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
     let mut findings = Vec::new();
     check_config(environment, &mut findings);
-    let Snapshot { classes, gateways, routes, grants, services, namespaces } = Snapshot::read(objects, &mut findings);
+    let Snapshot { classes, gateways, routes, policies, grants, services, namespaces } =
+        Snapshot::read(objects, &mut findings);
     let classes = Classes::read(&classes, environment, &mut findings);
     let known_gateways =
         gateways.iter().map(|object| (object.key.namespace.clone(), object.key.name.clone())).collect();
     let mut gateways = gateways::read(gateways, &classes, &grants, &mut findings);
     let mut translation = Translation::default();
     emit(&mut gateways, &mut translation);
+    let controller = environment.controller_name.clone();
+    let policies = Policies::read(&policies, &services, &controller, &mut findings);
+    let sources = std::mem::take(&mut translation.sources);
+    let backends = Backends::new(&services, &grants, &gateways, policies, sources);
     let surroundings = Surroundings {
         gateways: &gateways,
         directory: Directory::of(&gateways, &namespaces),
@@ -47,7 +56,7 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
         controller: &environment.controller_name,
     };
     let tables = translation.listeners.iter().map(|_| Rows::default()).collect();
-    let mut growing = Growing { backends: Backends::new(&services, &grants), routes: Vec::new(), tables, findings };
+    let mut growing = Growing { backends, routes: Vec::new(), tables, findings };
     let read = |object| HttpRoute::read(&object, &surroundings, &mut growing);
     let routes = routes.into_iter().filter_map(read).collect();
 
@@ -57,11 +66,12 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
         listener.inputs = inputs;
     }
     translation.table = table::encode(&rules);
-    translation.clusters = backends.clusters;
+    let Backends { policies, sources, clusters, concerns, .. } = backends;
+    (translation.sources, translation.clusters) = (sources, clusters);
     translation.routes = model_routes;
     translation.findings = findings;
-    let controller = environment.controller_name.clone();
-    (translation, GatewayApi { controller, classes: classes.ours, gateways, routes })
+    let policies = policies.list;
+    (translation, GatewayApi { controller, classes: classes.ours, gateways, routes, policies, concerns })
 }
 
 /// This plugin has no configuration, so whatever is there was meant for something else.
@@ -82,6 +92,9 @@ fn emit(gateways: &mut [Gateway], translation: &mut Translation) {
         let binding = count(&translation.bindings);
         gateway.binding = Some(binding);
         translation.bindings.push(Binding { origin: gateway.key.at("spec.addresses"), address });
+        if let Some(certificate) = &mut gateway.client_certificate {
+            certificate.emitted = Some(add(&certificate.source, translation));
+        }
         for (nth, listener) in gateway.listeners.iter_mut().enumerate() {
             if gateway.refused.is_none() && listener.is_accepted() {
                 listener.emitted = emit_listener(listener, &gateway.key, binding, translation);
@@ -98,16 +111,16 @@ fn emit_listener(
     binding: u32,
     translation: &mut Translation,
 ) -> Option<Emitted> {
-    let mut emitted = Emitted { listener: count(&translation.listeners), credentials: Vec::new(), trust: None };
+    let mut emitted = Emitted { listener: count(&translation.listeners), credentials: Vec::new(), trust: Vec::new() };
     let protocol = match &listener.protocol {
         Protocol::Http => ModelProtocol::Http,
         Protocol::Https(tls) => {
             emitted.credentials = tls.credentials.iter().map(|source| add(source, translation)).collect();
-            emitted.trust = tls.trust.as_ref().map(|source| add(source, translation));
-            let client = emitted.trust.map(|trust| ClientVerification {
-                trust: vec![trust],
+            emitted.trust = tls.trust.iter().map(|source| add(source, translation)).collect();
+            let client = (!emitted.trust.is_empty()).then(|| ClientVerification {
+                trust: emitted.trust.clone(),
                 no_certificate: tls.client.without_certificate(),
-                untrusted: Verdict::Refuse,
+                untrusted: tls.client.untrusted(),
                 names: Vec::new(),
                 pins: Vec::new(),
                 max_depth: None,

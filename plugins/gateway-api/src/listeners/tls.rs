@@ -1,5 +1,8 @@
 //! TLS of an HTTPS listener: which secrets are its certificates, and whether clients must show one.
 //!
+//! Clients are verified as the Gateway says for the port (`spec.tls.frontend`, in `frontend`) or as the listener's
+//! option says, which is Istio's.
+//!
 //! A reference that leads nowhere does not remove the listener. It gets a source without candidates, which no secret
 //! can fill: the listener keeps its names and refuses every handshake.
 
@@ -8,13 +11,12 @@ use std::collections::BTreeMap;
 use sekisho_sdk::model::{Locator, Role, Source, Verdict, WhenDeleted};
 use sekisho_sdk::{ObjectKey, Origin};
 
-use super::{Listener, Protocol};
 use crate::finding::{Fault, Findings, Problem};
 use crate::grants::{Grants, Referrer};
-use crate::objects::gateway::{GatewayTls, ListenerTls, SecretRef};
+use crate::objects::gateway::{ListenerTls, SecretRef};
 
 /// Istio's option, and its values that are served.
-const TERMINATE_MODE: &str = "gateway.istio.io/tls-terminate-mode";
+pub(super) const TERMINATE_MODE: &str = "gateway.istio.io/tls-terminate-mode";
 
 /// What a CA of its own is called (Istio): the certificate's secret and this.
 const CA_SUFFIX: &str = "-cacert";
@@ -25,8 +27,8 @@ pub(crate) struct Tls {
     /// At least one when resolved, though perhaps one that can never be had.
     pub(crate) credentials: Vec<Source>,
     pub(crate) client: Client,
-    /// Authorities for clients; none when they are not asked.
-    pub(crate) trust: Option<Source>,
+    /// Authorities for clients, united; empty when they are not asked.
+    pub(crate) trust: Vec<Source>,
 }
 
 /// Whether clients are asked for a certificate.
@@ -36,6 +38,8 @@ pub(crate) enum Client {
     NotAsked,
     /// Without one they are served too; one that does not verify is refused.
     Optional,
+    /// All are served, whatever they show: the backend is to judge (`AllowInsecureFallback`).
+    Anybody,
     Required,
 }
 
@@ -44,7 +48,15 @@ impl Client {
     pub(crate) fn without_certificate(self) -> Verdict {
         match self {
             Self::Required => Verdict::Refuse,
-            Self::Optional | Self::NotAsked => Verdict::Accept,
+            Self::Optional | Self::Anybody | Self::NotAsked => Verdict::Accept,
+        }
+    }
+
+    /// What becomes of a client whose certificate does not verify.
+    pub(crate) fn untrusted(self) -> Verdict {
+        match self {
+            Self::Anybody => Verdict::Accept,
+            Self::Required | Self::Optional | Self::NotAsked => Verdict::Refuse,
         }
     }
 }
@@ -112,7 +124,7 @@ impl Tls {
         let first = gateway.at(format!("{field}.tls.certificateRefs[0]"));
         if self.client != Client::NotAsked {
             let candidates = refs.first().map_or_else(Vec::new, |first| authorities(first, gateway, grants));
-            self.trust = Some(source(first.clone(), Role::Trust, candidates));
+            self.trust.push(source(first.clone(), Role::Trust, candidates));
         }
         if self.credentials.is_empty() {
             self.credentials.push(source(first, Role::Credential, Vec::new()));
@@ -124,30 +136,6 @@ impl Tls {
         let credentials = vec![source(origin, Role::Credential, Vec::new())];
         Self { credentials, ..Self::default() }
     }
-}
-
-/// Why a listener cannot be served under the Gateway's own `tls`: without what it asks for, clients or backends would
-/// silently get less than mutual TLS.
-pub(super) fn client_policy(tls: &GatewayTls, listener: &Listener) -> Option<Fault> {
-    if tls.backend.is_some() {
-        let message = format!(
-            "client certificates towards backends are not served yet, so listener `{}` is refused",
-            listener.name
-        );
-        return Some(Fault::new("unsupported-field", "spec.tls.backend", message, "remove it to serve without them"));
-    }
-    let frontend = tls.frontend.as_ref()?;
-    let port = i64::from(listener.port?);
-    let (config, field) = match frontend.per_port.iter().position(|config| config.port == port) {
-        Some(index) => (&frontend.per_port[index].tls, format!("spec.tls.frontend.perPort[{index}].tls.validation")),
-        None => (&frontend.everywhere, "spec.tls.frontend.default.validation".to_owned()),
-    };
-    if config.validation.is_none() || !matches!(listener.protocol, Protocol::Https(_)) {
-        return None;
-    }
-    let message = format!("client validation by port is not served yet, so listener `{}` is refused", listener.name);
-    let remedy = format!("ask for client certificates with the listener's option `{TERMINATE_MODE}: MUTUAL`");
-    Some(Fault::new("unsupported-field", field, message, remedy))
 }
 
 fn client(options: &BTreeMap<String, String>, field: &str, faults: &mut Vec<Fault>) -> Client {
@@ -174,14 +162,20 @@ fn client(options: &BTreeMap<String, String>, field: &str, faults: &mut Vec<Faul
 
 /// Whether an option speaks to us: Istio's, our own, and those without a domain, which are the API's. Options of other
 /// domains are addressed to other implementations.
-fn is_ours(key: &str) -> bool {
+pub(crate) fn is_ours(key: &str) -> bool {
     match key.split_once('/') {
         None => true,
         Some((domain, _)) => ["gateway.istio.io", "sekisho.dev"].contains(&domain),
     }
 }
 
-fn secret(reference: &SecretRef, field: &str, gateway: &ObjectKey, grants: &Grants) -> Result<ObjectKey, Fault> {
+/// The Secret that a Gateway means by a reference, if it may.
+pub(crate) fn secret(
+    reference: &SecretRef,
+    field: &str,
+    gateway: &ObjectKey,
+    grants: &Grants,
+) -> Result<ObjectKey, Fault> {
     let group = reference.group.as_deref().unwrap_or("");
     let kind = reference.kind.as_deref().unwrap_or("Secret");
     if !group.is_empty() || kind != "Secret" {
@@ -200,12 +194,18 @@ fn secret(reference: &SecretRef, field: &str, gateway: &ObjectKey, grants: &Gran
     if grants.permit(Referrer::Gateway, &gateway.namespace, &key) {
         return Ok(key);
     }
+    Err(not_permitted(&key, field, gateway))
+}
+
+/// A reference out of the Gateway's namespace that nobody there allows.
+pub(super) fn not_permitted(to: &ObjectKey, field: &str, gateway: &ObjectKey) -> Fault {
     let message = format!(
-        "no ReferenceGrant in namespace `{}` lets Gateways of `{}` use Secret `{}`",
-        key.namespace, gateway.namespace, key.name
+        "no ReferenceGrant in namespace `{}` lets Gateways of `{}` use {} `{}`",
+        to.namespace, gateway.namespace, to.kind, to.name
     );
-    let remedy = format!("add a ReferenceGrant in `{}`, or move the Secret to `{}`", key.namespace, gateway.namespace);
-    Err(Fault::new("ref-not-permitted", field, message, remedy).because("RefNotPermitted"))
+    let remedy =
+        format!("add a ReferenceGrant in `{}`, or move the {} to `{}`", to.namespace, to.kind, gateway.namespace);
+    Fault::new("ref-not-permitted", field, message, remedy).because("RefNotPermitted")
 }
 
 /// `x-cacert`, then `x`: what Istio reads authorities from. A grant for one is none for the other.
@@ -222,7 +222,8 @@ fn key(reference: &SecretRef, gateway: &ObjectKey, suffix: &str) -> ObjectKey {
     ObjectKey::new("", "Secret", namespace, &format!("{}{suffix}", reference.name))
 }
 
-fn source(origin: Origin, role: Role, candidates: Vec<ObjectKey>) -> Source {
+/// A source that is one of these objects, and nothing once they are gone.
+pub(crate) fn source(origin: Origin, role: Role, candidates: Vec<ObjectKey>) -> Source {
     let candidates = candidates.into_iter().map(Locator::Object).collect();
     Source { origin, role, candidates, when_deleted: WhenDeleted::Refuse }
 }

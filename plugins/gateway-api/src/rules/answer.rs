@@ -294,7 +294,7 @@ mod tests {
 
     fn port(scheme: Option<&'static str>, port: Option<u16>, entrance: (bool, u16)) -> RedirectPort {
         let redirect = Redirect { status: 302, scheme, host: None, port, path: None };
-        let entrance = Entrance { https: entrance.0, port: entrance.1 };
+        let entrance = Entrance { gateway: 0, https: entrance.0, port: entrance.1 };
         Answer::Redirect(redirect).redirect_port(entrance).unwrap()
     }
 

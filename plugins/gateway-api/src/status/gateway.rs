@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::condition::{self, Condition, Rendered};
 use super::listener::{ListenerStatus, RenderedListener};
+use super::source::Look;
 use super::status;
+use crate::client_certificate::ClientCertificate;
 use crate::gateways::Gateway;
 
 #[derive(Serialize)]
@@ -34,7 +36,8 @@ pub(super) fn render(gateway: &Gateway, outcome: &Outcome, attached: impl Fn(usi
     let accepted = accepted(gateway, &listeners);
     let addresses = gateway.binding.and_then(|binding| outcome.bindings.get(binding as usize));
     let programmed = programmed(gateway, outcome, &accepted, addresses, &listeners);
-    let conditions = [accepted, programmed];
+    let others = [resolved_refs(gateway, outcome), insecure_validation(gateway)].into_iter().flatten();
+    let conditions: Vec<_> = [accepted, programmed].into_iter().chain(others).collect();
     let addresses = addresses.and_then(|addresses| addresses.as_ref().ok()).into_iter().flatten();
     let rendered = GatewayStatus {
         addresses: addresses.map(|address| StatusAddress::of(address)).collect(),
@@ -42,6 +45,21 @@ pub(super) fn render(gateway: &Gateway, outcome: &Outcome, attached: impl Fn(usi
         listeners: listeners.iter().map(|listener| listener.render(gateway.generation)).collect(),
     };
     status(&gateway.key, &rendered)
+}
+
+/// Whether the certificate for backends is to be had, where there is to be one.
+fn resolved_refs<'g>(gateway: &'g Gateway, outcome: &Outcome) -> Option<Condition<'g>> {
+    let ClientCertificate { source, unresolved, emitted } = gateway.client_certificate.as_ref()?;
+    let look = emitted.map(|index| Look::at(source, index, "InvalidClientCertificateRef", outcome));
+    let problem = look.and_then(|look| look.problem);
+    Some(Condition::resolved_refs(&unresolved.iter().chain(&problem).collect::<Vec<_>>()))
+}
+
+fn insecure_validation(gateway: &Gateway) -> Option<Condition<'_>> {
+    gateway.serves_anybody.then(|| {
+        let message = "Clients are served whatever certificate they show, and without one.";
+        Condition::holds("InsecureFrontendValidationMode", "ConfigurationChanged", message)
+    })
 }
 
 impl<'g> StatusAddress<'g> {
