@@ -32,6 +32,7 @@ mod retries;
 mod samples;
 mod sandbox;
 mod secrets;
+mod sessions;
 mod sni;
 mod storm;
 mod streams;

@@ -4,6 +4,7 @@
 //! read keep their place and answer 500. Its requests never fall to a wider rule that was not meant for them.
 
 mod answer;
+mod session;
 
 use std::rc::Rc;
 
@@ -90,11 +91,8 @@ impl Rule {
         let matches = matches(spec, field, &mut faults);
         let mut filters = Filters::read(&spec.filters, field.below("filters"), &mut faults);
         let mut unresolved = std::mem::take(&mut filters.unresolved);
-        if spec.session_persistence.is_some() {
-            let message = "session persistence is not served yet";
-            let remedy = "remove it; until then the rule answers 500";
-            faults.push(Fault::new("unsupported-field", format!("{field}.sessionPersistence"), message, remedy));
-        }
+        let session = spec.session_persistence.as_ref();
+        let session = session.and_then(|session| session::read(session, &name, &matches, field, &mut faults));
         let headers = std::mem::take(&mut filters.headers);
         let cors = filters.cors.take();
         let refused = !unresolved.is_empty();
@@ -106,7 +104,10 @@ impl Rule {
             unresolved: &mut unresolved,
             clusters: Vec::new(),
         };
-        let answer = reader.read(spec, filters);
+        let mut answer = reader.read(spec, filters);
+        if let Answer::Forward(forward, _) = &mut answer {
+            forward.session = session;
+        }
         let clusters = std::mem::take(&mut reader.clusters);
         faults.extend(answer.check_matches(&matches, field));
         let answer = if refused || !faults.is_empty() { Answer::Refuse } else { answer };

@@ -71,7 +71,7 @@ pub(crate) struct Rule {
     pub(crate) backend_refs: Vec<BackendRef>,
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) retry: Option<Retry>,
-    pub(crate) session_persistence: Option<Value>,
+    pub(crate) session_persistence: Option<SessionPersistence>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -220,6 +220,22 @@ pub(crate) struct BackendRef {
 pub(crate) struct Timeouts {
     pub(crate) request: Option<String>,
     pub(crate) backend_request: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SessionPersistence {
+    pub(crate) session_name: Option<String>,
+    pub(crate) absolute_timeout: Option<String>,
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) cookie_config: Option<CookieConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct CookieConfig {
+    pub(crate) lifetime_type: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
