@@ -376,7 +376,7 @@ fn describe_route(
             first.iter().for_each(|target| change(&mut seen, &target.headers.response));
             say("responseHeaders", as_data(&seen));
             say("timeout", json!(forward.timeout.map(|timeout| format!("{timeout:?}"))));
-            say("session", forward.session.as_ref().map_or(Value::Null, session));
+            say("session", forward.session.as_deref().map_or(Value::Null, session));
             say("retries", json!(forward.retry.as_ref().map(|retry| retry.attempts)));
         }
     }

@@ -262,7 +262,7 @@ fn decide(
     entry.route = Some(Arc::clone(&route));
     let (target, stays, mirrors) = match &route.action {
         Action::Forward(forward) => {
-            let stays = forward.session.as_ref().and_then(|session| stay(session, forward, part, &parts.headers));
+            let stays = forward.session.as_deref().and_then(|session| stay(session, forward, part, &parts.headers));
             let (index, stays) = stays.map_or_else(|| (forward.pick(), None), |(index, at)| (index, Some(at)));
             let cluster = match forward.targets[index].to {
                 Destination::Cluster(cluster) => part.clusters.get(cluster).cloned(),
@@ -417,7 +417,7 @@ async fn send(
     forwarded::remove_hop_by_hop(headers, false);
     facts.change(headers, &route.headers.response);
     facts.change(headers, &forward.targets[index].headers.response);
-    if let Some(session) = forward.session.as_ref().filter(|_| way.stays != Some(exchange.endpoint)) {
+    if let Some(session) = forward.session.as_deref().filter(|_| way.stays != Some(exchange.endpoint)) {
         give_token(session, cluster, exchange.endpoint, headers);
     }
     if switched {

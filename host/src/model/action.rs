@@ -59,7 +59,7 @@ pub struct Forward {
     /// Who gets a copy of the request, and has no say in the answer.
     pub mirrors: Vec<Mirror>,
     /// How clients stay with who answered them first.
-    pub session: Option<Session>,
+    pub session: Option<Box<Session>>,
 }
 
 /// How clients stay with the target and the endpoint that answered them first.

@@ -106,7 +106,7 @@ fn forward(said: wit::Forward) -> Result<Forward, String> {
         idle_timeout: said.idle_timeout.map(Duration::from_millis),
         retry: said.retry.map(retry).transpose()?,
         mirrors: said.mirrors.into_iter().map(policies::mirror).collect::<Result<_, _>>()?,
-        session: said.session.map(session).transpose()?,
+        session: said.session.map(session).transpose()?.map(Box::new),
     })
 }
 
