@@ -158,3 +158,12 @@ fn clients_are_verified_by_port() {
     ask(&running).answers(200);
     assert_eq!(backend.requests(), 3);
 }
+
+#[test]
+fn a_client_certificate_that_nothing_needs_yet_is_told() {
+    let backend = Told::start("one");
+    let site = helloworld(&backend);
+    gateway(&site, &json!({ "backend": { "clientCertificateRef": { "name": "client" } } }));
+    site.check().exits(1).says(&["secret-not-found", "istio-system/client not found", "nothing needs it so far"]);
+    ask(&site.run()).answers(200);
+}
