@@ -17,7 +17,7 @@ use http::HeaderName;
 
 pub use action::{
     Abort, Action, Destination, Fault, Forward, HeaderOp, HeaderOps, Mirror, Piece, Redirect, RedirectPort, Response,
-    Retry, RetryOn, Route, Share, Target, Template, Variable,
+    Retry, RetryOn, Route, Session, SessionBy, Share, Target, Template, Variable,
 };
 pub use cluster::{
     Balance, Cluster, ClusterLimits, Endpoints, FixedEndpoint, HashCookie, HashOn, Label, Outlier, ProxyVersion,

@@ -16,6 +16,7 @@ mod proxy_protocol;
 mod retry;
 mod ring;
 mod send;
+mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use connect::ConnectError;
 pub use endpoint::{Active, Endpoint};
 pub use pool::Pool;
 pub use send::{Exchange, SendError, UpstreamBody, send};
+pub use session::{Token, give_token};
 pub use stream::{ClusterStream, connect_stream};
 pub use usage::{Limited, Overflow};
 

@@ -14,6 +14,7 @@ macro_rules! in_both_forms {
 }
 
 mod admin;
+mod backend_tls;
 mod backends;
 mod bodies;
 mod check;
@@ -33,6 +34,7 @@ mod retries;
 mod samples;
 mod sandbox;
 mod secrets;
+mod sessions;
 mod sni;
 mod storm;
 mod streams;

@@ -61,7 +61,8 @@ impl Certificates {
         self.directory.join(set.directory()).join("example.com.crt")
     }
 
-    /// A leaf of the set by its name: `httpbin`, and in the first set `helloworld`, `client`, `wildcard`, `client-v3`.
+    /// A leaf of the set by its name: `httpbin`, and in the first set `helloworld`, `client`, `wildcard`, `workload` (which
+    /// has a URI), `client-v3`.
     #[must_use]
     pub fn pair(&self, set: Set, name: &str) -> Pair {
         let file = |kind: &str| self.directory.join(set.directory()).join(format!("{name}.example.com.{kind}"));
@@ -114,6 +115,11 @@ openssl x509 -req -sha256 -days 365 -CA example_certs1/example.com.crt -CAkey ex
     /// make v1 with OpenSSL 3.0.
     fn version_3(&self) {
         self.leaf("wildcard", "*.example.com", "subjectAltName=DNS:*.example.com\nextendedKeyUsage=serverAuth");
+        self.leaf(
+            "workload",
+            "workload",
+            "subjectAltName=URI:spiffe://example.com/workload,DNS:workload.example.com\nextendedKeyUsage=serverAuth",
+        );
         self.leaf("client-v3", "client", "subjectAltName=DNS:client.example.com\nextendedKeyUsage=clientAuth");
     }
 

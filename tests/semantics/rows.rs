@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::case::{Case, Finding, Request, Status};
+use crate::case::{Case, Finding, Outcome, Request, Status};
 
 /// One row of a case.
 #[derive(Deserialize)]
@@ -29,6 +29,9 @@ pub(crate) struct Row {
     requests: Vec<Request>,
     /// Required, so that a row without findings says so.
     findings: Vec<RowFinding>,
+    /// Instead of the case's.
+    #[serde(default)]
+    outcome: Option<Outcome>,
     #[serde(default)]
     status: Vec<Status>,
 }
@@ -80,7 +83,7 @@ fn one(frame: &Case, number: usize, row: Row) -> Case {
         environment: frame.environment.clone(),
         objects,
         at: None,
-        outcome: frame.outcome.clone(),
+        outcome: row.outcome.unwrap_or_else(|| frame.outcome.clone()),
         requests: row.requests,
         findings: findings.collect(),
         status: row.status,

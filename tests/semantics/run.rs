@@ -9,8 +9,8 @@ use sekisho::finding::{Severity, Subject as About};
 use sekisho::host_pattern::HostIndex;
 use sekisho::http::{Head as RequestHead, location, normalise_host, rewritten};
 use sekisho::model::{
-    Action, Destination, Forward, HeaderOp, Input, Listener, Locator, Misdirected, Protocol, Route, Template,
-    Termination, Translation, Transport,
+    Action, Destination, Forward, HeaderOp, Input, Listener, Locator, Misdirected, Protocol, Route, Session, SessionBy,
+    Template, Termination, Translation, Transport,
 };
 use sekisho::object::Object;
 use sekisho::plugin::{ConnectionHead, Environment, Head, ListenerState, Outcome, SourceState};
@@ -285,6 +285,7 @@ fn describe_tls(termination: &Termination, translation: &Translation, answer: &m
     answer.insert("credentials".to_owned(), json!(firsts));
     let client = match &termination.client {
         None => "none",
+        Some(policy) if policy.accept_untrusted => "anybody",
         Some(policy) if policy.accept_missing => "optional",
         Some(_) => "required",
     };
@@ -376,8 +377,23 @@ fn describe_route(
             first.iter().for_each(|target| change(&mut seen, &target.headers.response));
             say("responseHeaders", as_data(&seen));
             say("timeout", json!(forward.timeout.map(|timeout| format!("{timeout:?}"))));
+            say("session", forward.session.as_deref().map_or(Value::Null, session));
             say("retries", json!(forward.retry.as_ref().map(|retry| retry.attempts)));
         }
+    }
+}
+
+/// What carries a client's token.
+fn session(said: &Session) -> Value {
+    let lasts = said.lasts.map(|lasts| format!("{lasts:?}"));
+    match &said.by {
+        SessionBy::Header(name) => json!({ "header": name.as_str(), "lasts": lasts }),
+        SessionBy::Cookie(cookie) => json!({
+            "cookie": cookie.name,
+            "path": cookie.path,
+            "ttl": cookie.ttl.map(|ttl| format!("{ttl:?}")),
+            "lasts": lasts,
+        }),
     }
 }
 

@@ -496,7 +496,7 @@ fn source(bootstrap: &Bootstrap) -> Directory {
 
 /// What each source is for.
 fn uses(translation: &model::Translation) -> Vec<Use> {
-    let mut uses = vec![Use::Listener; translation.sources.len()];
+    let mut uses = vec![Use::Nobody; translation.sources.len()];
     translation.clusters.iter().flat_map(model::Cluster::sources).for_each(|source| uses[source] = Use::Cluster);
     let terminations = translation.listeners.iter().filter_map(|listener| listener.protocol.termination());
     // What is for both is the clients' first of all.

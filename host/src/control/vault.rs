@@ -66,6 +66,8 @@ pub(super) enum Use {
     Listener,
     /// Requests: it is for the endpoints of a cluster.
     Cluster,
+    /// Nobody: it is for endpoints that no route leads to so far.
+    Nobody,
 }
 
 impl Use {
@@ -73,13 +75,14 @@ impl Use {
         match self {
             Self::Listener => "the listener refuses its clients",
             Self::Cluster => "requests to these endpoints are answered with 503",
+            Self::Nobody => "nothing needs it so far",
         }
     }
 
     fn user(self) -> &'static str {
         match self {
             Self::Listener => "the listener that uses it",
-            Self::Cluster => "what names it",
+            Self::Cluster | Self::Nobody => "what names it",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,12 @@ use super::target::{Misdirection, choose};
 use super::upgrade::{self, Tunnel};
 use super::{apply, cors, extra, fault, forwarded};
 use crate::bootstrap::Extra;
-use crate::generation::Listener;
-use crate::model::{Action, Destination, Forward, Response as OwnResponse, Route, Transport, UpstreamProtocol};
+use crate::generation::{Listener, Part};
+use crate::model::{
+    Action, Destination, Forward, Response as OwnResponse, Route, Session, Transport, UpstreamProtocol,
+};
 use crate::plugin;
-use crate::upstream::{self, Caller, Cluster, SendError, UpstreamBody};
+use crate::upstream::{self, Caller, Cluster, SendError, Token, UpstreamBody, give_token};
 use crate::worker::{Connection, RouteError};
 
 /// What a request is answered with, before its body is joined with its log entry.
@@ -166,7 +168,7 @@ async fn exchange(
     let client = connection.hop().client(&parts.headers);
     entry.client = client.unwrap_or(entry.client);
     clean(&mut parts.headers, connection.hop(), client, &entry.request_id);
-    let Decision { route, target, mirrors } = decide(connection, &parts, &head, client, entry)?;
+    let Decision { route, target, stays, mirrors } = decide(connection, &parts, &head, client, entry)?;
     if let Some(policy) = &route.cors {
         match cors::asked(policy, &parts.method, &parts.headers) {
             cors::Asked::Preflight(answer) => return Ok(Answer::Own(answer)),
@@ -208,7 +210,7 @@ async fn exchange(
                 (Destination::Respond(response), _) => Ok(Answer::Own(own_response(response, &route, &facts, grpc))),
                 (Destination::Cluster(_), None) => Err(Reason::RouteRefused.into()),
                 (Destination::Cluster(_), Some(cluster)) => {
-                    let way = Way { route: &route, forward, index, cluster: &cluster, mirrors, upgrade };
+                    let way = Way { route: &route, forward, index, cluster: &cluster, stays, mirrors, upgrade };
                     send(connection, way, &facts, parts, body, entry).await
                 }
             }
@@ -221,6 +223,8 @@ struct Decision {
     route: Arc<Route>,
     /// When it forwards, the target and its cluster.
     target: Option<(usize, Option<Arc<Cluster>>)>,
+    /// The endpoint that the client stays with.
+    stays: Option<SocketAddr>,
     mirrors: Chosen,
 }
 
@@ -256,18 +260,29 @@ fn decide(
         Refusal::because(Reason::PluginFailed, format!("the plugin chose route {index} of {}", part.routes.len()))
     })?;
     entry.route = Some(Arc::clone(&route));
-    let (target, mirrors) = match &route.action {
+    let (target, stays, mirrors) = match &route.action {
         Action::Forward(forward) => {
-            let index = forward.pick();
+            let stays = forward.session.as_deref().and_then(|session| stay(session, forward, part, &parts.headers));
+            let (index, stays) = stays.map_or_else(|| (forward.pick(), None), |(index, at)| (index, Some(at)));
             let cluster = match forward.targets[index].to {
                 Destination::Cluster(cluster) => part.clusters.get(cluster).cloned(),
                 Destination::Respond(_) => None,
             };
-            (Some((index, cluster)), mirror::choose(forward, part))
+            (Some((index, cluster)), stays, mirror::choose(forward, part))
         }
-        _ => (None, Chosen::new()),
+        _ => (None, None, Chosen::new()),
     };
-    Ok(Decision { route, target, mirrors })
+    Ok(Decision { route, target, stays, mirrors })
+}
+
+/// The target and the endpoint that the client's token leads to.
+fn stay(session: &Session, forward: &Forward, part: &Part, headers: &HeaderMap) -> Option<(usize, SocketAddr)> {
+    let token = Token::of(session, headers)?;
+    let targets = forward.targets.iter().enumerate().filter(|(_, target)| target.weight > 0);
+    targets.into_iter().find_map(|(index, target)| match target.to {
+        Destination::Cluster(cluster) => Some((index, token.endpoint(part.clusters.get(cluster)?)?)),
+        Destination::Respond(_) => None,
+    })
 }
 
 /// Asks the plugin.
@@ -314,6 +329,8 @@ struct Way<'r> {
     forward: &'r Forward,
     index: usize,
     cluster: &'r Cluster,
+    /// The endpoint that the client stays with.
+    stays: Option<SocketAddr>,
     /// Who else gets it.
     mirrors: Chosen,
     /// What the client's connection wants to become.
@@ -340,7 +357,7 @@ async fn send(
         return Err(Refusal::because(Reason::BodyTooLarge, BodyLimit::TooLarge(most).to_string()));
     }
     prepare(&way, facts, &connection.headers.add, &mut parts)?;
-    let caller = Caller::new(connection.peer, connection.local).on_behalf_of(entry.client);
+    let caller = Caller::new(connection.peer, connection.local).on_behalf_of(entry.client).staying_with(way.stays);
     let progress = Rc::clone(&entry.in_flight.progress);
     progress.be_patient(forward.idle_timeout.unwrap_or(limits.body_timeout));
     let (mut body, watch) =
@@ -400,6 +417,9 @@ async fn send(
     forwarded::remove_hop_by_hop(headers, false);
     facts.change(headers, &route.headers.response);
     facts.change(headers, &forward.targets[index].headers.response);
+    if let Some(session) = forward.session.as_deref().filter(|_| way.stays != Some(exchange.endpoint)) {
+        give_token(session, cluster, exchange.endpoint, headers);
+    }
     if switched {
         let upstream = hyper::upgrade::on(&mut response);
         let (head, place) = response.into_parts();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Cors, Origin, PathRewrite, at_point};
+use super::{Cors, HashCookie, Origin, PathRewrite, at_point};
 
 /// What a router answers with, by index.
 #[derive(Debug, PartialEq)]
@@ -58,6 +58,26 @@ pub struct Forward {
     pub retry: Option<Retry>,
     /// Who gets a copy of the request, and has no say in the answer.
     pub mirrors: Vec<Mirror>,
+    /// How clients stay with who answered them first.
+    pub session: Option<Box<Session>>,
+}
+
+/// How clients stay with the target and the endpoint that answered them first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// What carries their token.
+    pub by: SessionBy,
+    /// How long a token counts.
+    pub lasts: Option<Duration>,
+}
+
+/// What carries a client's token, in both directions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionBy {
+    /// A cookie.
+    Cookie(HashCookie),
+    /// A header.
+    Header(HeaderName),
 }
 
 /// A copy of some requests.

@@ -168,7 +168,8 @@ pub struct HashCookie {
     pub name: String,
     /// The paths that it counts for.
     pub path: Option<String>,
-    /// How long the gateway gives one to clients without, zero for their session; none for never.
+    /// How long clients without it keep the one that they are given, zero for their session. None: they are given none to
+    /// be hashed by, and one for their session to stay by.
     pub ttl: Option<Duration>,
 }
 

@@ -7,6 +7,9 @@ use std::sync::atomic::Ordering;
 use super::{Cluster, Endpoint};
 use crate::model::{Balance, at_point};
 
+/// Connections in a row that could not be made, after which clients do not stay with an endpoint.
+const MOST_UNREACHED: usize = 2;
+
 impl Cluster {
     /// An endpoint for one request, not one of `tried` while there are others, and none that is left out; by `hash` where
     /// that decides.
@@ -22,6 +25,16 @@ impl Cluster {
                 self.choose_among(hash, both).or_else(|| self.choose_among(hash, within))
             }
         }
+    }
+
+    /// The endpoint of an address.
+    pub(super) fn at(&self, address: SocketAddr) -> Option<&Arc<Endpoint>> {
+        self.endpoints.iter().find(|endpoint| endpoint.address == address)
+    }
+
+    /// Whether a client may stay with an endpoint: it is not left out, and can be connected to as far as is known.
+    pub(super) fn keeps(&self, endpoint: &Endpoint) -> bool {
+        endpoint.unreached() < MOST_UNREACHED && self.left_out().is_none_or(|now| !endpoint.health.is_out(now))
     }
 
     fn choose_among(&self, hash: Option<u64>, eligible: impl Fn(&Endpoint) -> bool + Copy) -> Option<&Arc<Endpoint>> {

@@ -16,6 +16,8 @@ pub struct Caller {
     pub local: SocketAddr,
     /// Whose request it is: the other end, or who is behind it.
     pub client: IpAddr,
+    /// The endpoint that it stays with.
+    pub(super) stays: Option<SocketAddr>,
     /// Who is being asked, where that counts.
     asking: RefCell<Option<Arc<Endpoint>>>,
 }
@@ -24,13 +26,19 @@ impl Caller {
     /// The client at `peer`, which came in at `local`.
     #[must_use]
     pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
-        Self { peer, local, client: peer.ip(), asking: RefCell::default() }
+        Self { peer, local, client: peer.ip(), stays: None, asking: RefCell::default() }
     }
 
     /// The same, on behalf of a client that is behind it.
     #[must_use]
     pub fn on_behalf_of(self, client: IpAddr) -> Self {
         Self { client, ..self }
+    }
+
+    /// The same, staying with this endpoint while there is no reason against it.
+    #[must_use]
+    pub fn staying_with(self, endpoint: Option<SocketAddr>) -> Self {
+        Self { stays: endpoint, ..self }
     }
 
     /// Remembers who is asked now: over a connection that is there.

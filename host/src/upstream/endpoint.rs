@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ConnectError;
 use super::health::Health;
+use super::{ConnectError, hash};
 
 /// What an endpoint agreed to speak; before that, nothing.
 const HTTP1: u8 = 1;
@@ -18,6 +18,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its share; at least 1.
     pub weight: u32,
+    /// Of its address, for tokens.
+    pub(super) mark: u64,
     active: AtomicUsize,
     /// Connections in a row that could not be made, by any worker.
     unreached: AtomicUsize,
@@ -45,6 +47,7 @@ impl Endpoint {
         Self {
             address,
             weight: weight.max(1),
+            mark: hash::of_bytes(address.to_string().as_bytes()),
             active: AtomicUsize::new(0),
             unreached: AtomicUsize::new(0),
             failure: Mutex::default(),

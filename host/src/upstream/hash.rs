@@ -49,23 +49,27 @@ fn of_ip(address: IpAddr) -> u64 {
 
 /// A new cookie, if one is given to clients without.
 fn given(cookie: &HashCookie) -> Option<Hashed> {
-    let ttl = cookie.ttl?;
+    cookie.ttl?;
     let value = format!("{:016x}", fastrand::u64(..));
-    let hash = of_bytes(value.as_bytes());
+    Some(Hashed { value: of_bytes(value.as_bytes()), cookie: line_of(cookie, &value) })
+}
+
+/// What gives a client a cookie.
+pub(super) fn line_of(cookie: &HashCookie, value: &str) -> Option<HeaderValue> {
     let mut line = format!("{}={value}", cookie.name);
     if let Some(path) = &cookie.path {
         line.push_str("; Path=");
         line.push_str(path);
     }
-    if !ttl.is_zero() {
+    if let Some(ttl) = cookie.ttl.filter(|ttl| !ttl.is_zero()) {
         line.push_str(&format!("; Max-Age={}", ttl.as_secs().max(1)));
     }
     line.push_str("; HttpOnly");
-    Some(Hashed { value: hash, cookie: HeaderValue::try_from(line).ok() })
+    HeaderValue::try_from(line).ok()
 }
 
 /// A cookie's value (RFC 6265 §4.2.1), without the quotes around it.
-fn value_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+pub(super) fn value_of<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;

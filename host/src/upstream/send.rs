@@ -161,7 +161,8 @@ pub async fn send(
     let mut tried: Vec<SocketAddr> = Vec::new();
     loop {
         let avoided: &[SocketAddr] = if retries.avoids_tried() { &tried } else { &[] };
-        let chosen = cluster.choose(avoided, hashed.as_ref().map(|hashed| hashed.value));
+        let stays = caller.stays.filter(|_| tried.is_empty()).and_then(|address| cluster.at(address));
+        let chosen = stays.or_else(|| cluster.choose(avoided, hashed.as_ref().map(|hashed| hashed.value)));
         let endpoint = chosen.ok_or_else(|| SendError::nobody(cluster))?;
         let one = Try { pool, cluster, endpoint, caller };
         let spoken = match cluster.protocol {

@@ -1,16 +1,20 @@
-//! Where backend references lead: one cluster for each port of a Service that is used.
+//! Where backend references lead: one cluster for each port of a Service and each way in which it is spoken to, and one
+//! more for each Gateway that shows it a client certificate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::ObjectKey;
-use sekisho_sdk::model::{Cluster, Endpoints, ServicePort, UpstreamProtocol};
+use sekisho_sdk::model::{Cluster, Endpoints, ServicePort, Source, UpstreamProtocol, UpstreamTls};
 
 use crate::field::Field;
 use crate::finding::Fault;
+use crate::gateways::Gateway;
 use crate::grants::{Grants, Referrer};
 use crate::kinds::RouteKind;
+use crate::objects::ServicePort as PortSpec;
 use crate::objects::http_route::BackendRef;
 use crate::objects::route::{BackendObjectRef, StreamBackendRef};
+use crate::policies::{Policies, Port};
 use crate::snapshot::Services;
 
 const NOT_FOUND: &str = "BackendNotFound";
@@ -19,9 +23,15 @@ const NOT_FOUND: &str = "BackendNotFound";
 pub(crate) struct Backends<'s> {
     services: &'s Services,
     grants: &'s Grants,
+    gateways: &'s [Gateway],
+    pub(crate) policies: Policies,
+    /// The translation's, which policies add to.
+    pub(crate) sources: Vec<Source>,
     pub(crate) clusters: Vec<Cluster>,
-    /// By `namespace/name:port`, and whether HTTP/2 is spoken: a gRPC route may ask for it where others do not.
-    names: HashMap<(String, bool), u32>,
+    known: HashMap<Key, u32>,
+    names: HashSet<String>,
+    /// The policies that are about a cluster's port, by cluster.
+    pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
 
 /// A reference, wherever it stands.
@@ -56,11 +66,74 @@ reference!(BackendRef, BackendObjectRef, StreamBackendRef);
 pub(crate) struct User<'r> {
     pub(crate) kind: RouteKind,
     pub(crate) namespace: &'r str,
+    /// What is sent is as the client sent it, TLS included: no policy adds to it.
+    pub(crate) sealed: bool,
+}
+
+/// What tells clusters apart.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// `namespace/name:port`
+    port: String,
+    http2: bool,
+    tls: bool,
+    /// The Gateway whose certificate is shown.
+    shown: Option<usize>,
 }
 
 impl<'s> Backends<'s> {
-    pub(crate) fn new(services: &'s Services, grants: &'s Grants) -> Self {
-        Self { services, grants, clusters: Vec::new(), names: HashMap::new() }
+    pub(crate) fn new(
+        services: &'s Services,
+        grants: &'s Grants,
+        gateways: &'s [Gateway],
+        policies: Policies,
+        sources: Vec<Source>,
+    ) -> Self {
+        Self {
+            services,
+            grants,
+            gateways,
+            policies,
+            sources,
+            clusters: Vec::new(),
+            known: HashMap::new(),
+            names: HashSet::new(),
+            concerns: HashMap::new(),
+        }
+    }
+
+    /// The Gateway of this index, if one of these clusters has to be reached in a way of its own from there.
+    pub(crate) fn showing(&self, gateway: usize, clusters: &[u32]) -> Option<usize> {
+        self.gateways[gateway].client_certificate.as_ref()?;
+        clusters.iter().any(|cluster| self.clusters[*cluster as usize].tls.is_some()).then_some(gateway)
+    }
+
+    /// The cluster as the Gateway reaches it that has a client certificate to show there.
+    pub(crate) fn through(&mut self, cluster: u32, gateway: usize) -> u32 {
+        let Gateway { key, client_certificate, .. } = &self.gateways[gateway];
+        let Cluster { name, tls: Some(tls), .. } = &self.clusters[cluster as usize] else { return cluster };
+        let credential = client_certificate.as_ref().and_then(|certificate| certificate.emitted);
+        let name = format!("{name} for {}/{}", key.namespace, key.name);
+        let http2 = self.clusters[cluster as usize].protocol == UpstreamProtocol::Http2;
+        let key = Key { port: name.clone(), http2, tls: true, shown: Some(gateway) };
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let tls = UpstreamTls { credential, ..tls.clone() };
+        let shown = Cluster { name, tls: Some(tls), ..self.clusters[cluster as usize].clone() };
+        let index = self.add(key, shown);
+        if let Some(policies) = self.concerns.get(&cluster).cloned() {
+            self.concerns.insert(index, policies);
+        }
+        index
+    }
+
+    fn add(&mut self, key: Key, cluster: Cluster) -> u32 {
+        let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
+        self.names.insert(cluster.name.clone());
+        self.clusters.push(cluster);
+        self.known.insert(key, index);
+        index
     }
 
     /// The cluster that a route means by the reference at `field`.
@@ -91,36 +164,53 @@ impl<'s> Backends<'s> {
             return Err(Fault::new("invalid-port", format!("{field}.port"), message, "give the Service's port")
                 .because(NOT_FOUND));
         };
+        let key = service();
+        let (index, spec) = self.port(&key, port, field)?;
+        let target = Port {
+            namespace: &key.namespace,
+            service: &key.name,
+            name: Some(spec.name.as_str()).filter(|name| !name.is_empty()),
+        };
+        let policies = if user.sealed { Vec::new() } else { self.policies.about(target) };
+        let followed = policies.first().copied().filter(|policy| self.policies.follows(*policy, target));
+        let protocol = if user.sealed {
+            UpstreamProtocol::Http1
+        } else {
+            protocol(spec, user.kind, followed.is_some(), &key, field)?
+        };
         let name = format!("{home}/{}:{port}", reference.name);
-        let (spec, protocol) = self.port(&service(), port, user.kind, field)?;
-        let known = (name, protocol == UpstreamProtocol::Http2);
-        if let Some(index) = self.names.get(&known) {
+        let http2 = protocol == UpstreamProtocol::Http2;
+        let known = Key { port: name.clone(), http2, tls: followed.is_some(), shown: None };
+        if let Some(index) = self.known.get(&known) {
             return Ok(*index);
         }
-        let other = self.names.contains_key(&(known.0.clone(), !known.1));
-        let label = if other { &format!("{} for {}s", known.0, user.kind.name()) } else { &known.0 };
-        let labels = Vec::new();
+        let tls = followed.map(|policy| self.policies.tls(policy, &mut self.sources));
         let endpoints = Endpoints::Service(ServicePort {
-            namespace: home.to_owned(),
-            name: reference.name.to_owned(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
             port,
-            labels,
+            labels: Vec::new(),
         });
-        let origin = service().at(format!("spec.ports[{spec}]"));
-        let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
-        self.clusters.push(Cluster { protocol, ..Cluster::new(label, origin, endpoints) });
-        self.names.insert(known, index);
+        let name = self.name(name, user.kind);
+        let cluster = Cluster::new(name, key.at(format!("spec.ports[{index}]")), endpoints);
+        let index = self.add(known, Cluster { protocol, tls, ..cluster });
+        if !policies.is_empty() {
+            self.concerns.insert(index, policies);
+        }
         Ok(index)
     }
 
-    /// The place of a port in its Service, and what is spoken there with a route of that kind.
-    fn port(
-        &self,
-        key: &ObjectKey,
-        port: u16,
-        kind: RouteKind,
-        field: Field<'_>,
-    ) -> Result<(usize, UpstreamProtocol), Fault> {
+    /// A name for logs and metrics; a port that is spoken to in several ways has several.
+    fn name(&self, port: String, kind: RouteKind) -> String {
+        if !self.names.contains(&port) {
+            return port;
+        }
+        let for_kind = format!("{port} for {}s", kind.name());
+        if self.names.contains(&for_kind) { format!("{for_kind} in another way") } else { for_kind }
+    }
+
+    /// A port of a Service, and its place in the list.
+    fn port(&self, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<(usize, &'s PortSpec), Fault> {
         let fault = |code, message: String, remedy: &str| Fault::new(code, field, message, remedy).because(NOT_FOUND);
         let Some(service) = self.services.find(&key.namespace, &key.name) else {
             let message = format!("there is no Service `{}` in namespace `{}`", key.name, key.namespace);
@@ -132,20 +222,35 @@ impl<'s> Backends<'s> {
         }
         let tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
         let mut ports = service.spec.ports.iter().enumerate();
-        let Some((index, spec)) = ports.find(|(_, spec)| spec.port == port && tcp(&spec.protocol)) else {
+        ports.find(|(_, spec)| spec.port == port && tcp(&spec.protocol)).ok_or_else(|| {
             let message = format!("Service `{}` in namespace `{}` has no TCP port {port}", key.name, key.namespace);
-            return Err(fault("backend-not-found", message, "use one of its ports"));
-        };
-        let protocol = match (kind, spec.app_protocol.as_deref()) {
-            (RouteKind::Grpc, _) | (RouteKind::Http, Some("kubernetes.io/h2c")) => UpstreamProtocol::Http2,
-            (RouteKind::Http, Some("kubernetes.io/wss")) => {
-                let message =
-                    format!("Service `{}` wants TLS on port {port} (appProtocol), which is not served yet", key.name);
-                let remedy = "use a port that speaks cleartext";
-                return Err(Fault::new("unsupported-protocol", field, message, remedy).because("UnsupportedProtocol"));
-            }
-            _ => UpstreamProtocol::Http1,
-        };
-        Ok((index, protocol))
+            fault("backend-not-found", message, "use one of its ports")
+        })
+    }
+}
+
+/// What is spoken on a port (GEP-1911). Where its `appProtocol` is one over TLS, a policy has to say who is trusted.
+fn protocol(
+    spec: &PortSpec,
+    kind: RouteKind,
+    tls: bool,
+    service: &ObjectKey,
+    field: Field<'_>,
+) -> Result<UpstreamProtocol, Fault> {
+    match spec.app_protocol.as_deref() {
+        _ if kind == RouteKind::Tls => Ok(UpstreamProtocol::Http1),
+        Some(over_tls) if !tls && (over_tls == "kubernetes.io/wss" || over_tls.eq_ignore_ascii_case("https")) => {
+            let ObjectKey { namespace, name: service, .. } = service;
+            let message = format!(
+                "port {} of Service `{service}` speaks TLS (appProtocol `{over_tls}`), and no BackendTLSPolicy says who \
+                 is trusted there",
+                spec.port
+            );
+            let remedy = format!("add a BackendTLSPolicy for it in namespace `{namespace}`");
+            Err(Fault::new("unsupported-protocol", field, message, remedy).because("UnsupportedProtocol"))
+        }
+        _ if kind == RouteKind::Grpc => Ok(UpstreamProtocol::Http2),
+        Some("kubernetes.io/h2c") => Ok(UpstreamProtocol::Http2),
+        _ => Ok(UpstreamProtocol::Http1),
     }
 }

@@ -40,6 +40,11 @@ impl Fault {
         self
     }
 
+    /// The API's word for it.
+    pub(crate) fn reason(&self) -> &'static str {
+        self.reason
+    }
+
     fn into_finding(self, severity: Severity, object: &ObjectKey) -> Finding {
         finding(severity, self.code, object, self.field, self.message).remedy(self.remedy)
     }
@@ -62,6 +67,11 @@ pub(crate) struct Findings<'f> {
 impl<'f> Findings<'f> {
     pub(crate) fn about(object: &'f ObjectKey, list: &'f mut Vec<Finding>) -> Self {
         Self { object, list }
+    }
+
+    /// The findings about another object.
+    pub(crate) fn of<'o>(&'o mut self, object: &'o ObjectKey) -> Findings<'o> {
+        Findings { object, list: self.list }
     }
 
     pub(crate) fn object(&self) -> &ObjectKey {

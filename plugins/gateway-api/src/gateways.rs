@@ -9,12 +9,13 @@ use sekisho_sdk::{Finding, Object, ObjectKey};
 use serde::Deserialize;
 
 use crate::classes::Classes;
+use crate::client_certificate::ClientCertificate;
 use crate::finding::{Fault, Findings, Problem};
 use crate::grants::Grants;
 use crate::listener_sets::{self, ListenerSet};
 use crate::listeners::{self, FromNamespaces, Listener, Owner, conflicts};
 use crate::objects::Typed;
-use crate::objects::gateway::{Address as AddressSpec, GatewaySpec};
+use crate::objects::gateway::{Address as AddressSpec, Frontend, GatewaySpec, GatewayTls};
 use crate::precedence::Seniority;
 use crate::snapshot::Namespaces;
 
@@ -29,6 +30,9 @@ pub(crate) struct Gateway {
     /// None when the addresses it wants cannot be understood.
     pub(crate) address: Option<Address>,
     pub(crate) binding: Option<u32>,
+    pub(crate) client_certificate: Option<ClientCertificate>,
+    /// Clients of some port are served whatever they show.
+    pub(crate) serves_anybody: bool,
     /// Which ListenerSets may attach.
     pub(crate) allowed_sets: FromNamespaces,
     /// The ListenerSets that name it, in the order of their precedence.
@@ -85,8 +89,13 @@ pub(crate) fn read(
                 refused.get_or_insert(findings.refuse(fault));
                 FromNamespaces::None
             });
-        let owner = Owner { key: &object.key, set: None };
-        let mut listeners = listeners::read(&spec.listeners, owner, spec.tls.as_ref(), grants, &mut findings);
+        let tls = spec.tls.as_ref();
+        let client_certificate = tls.and_then(|tls| tls.backend.as_ref()?.client_certificate_ref.as_ref());
+        let client_certificate =
+            client_certificate.map(|reference| ClientCertificate::read(reference, &object.key, grants, &mut findings));
+        let serves_anybody = serves_anybody(tls, &mut findings);
+        let owner = Owner { key: &object.key, gateway: &object.key, set: None };
+        let mut listeners = listeners::read(&spec.listeners, owner, tls, grants, &mut findings);
         conflicts::within(&mut listeners, &mut findings);
         frontends.insert(object.key.clone(), spec.tls);
         Some(Gateway {
@@ -96,6 +105,8 @@ pub(crate) fn read(
             refused,
             address,
             binding: None,
+            client_certificate,
+            serves_anybody,
             allowed_sets,
             sets: Vec::new(),
             listeners,
@@ -108,6 +119,16 @@ pub(crate) fn read(
     conflicts::across(&mut gateways, list);
     conflicts::overlaps(&mut gateways);
     gateways
+}
+
+fn serves_anybody(tls: Option<&GatewayTls>, findings: &mut Findings<'_>) -> bool {
+    let serves_anybody = tls.and_then(|tls| tls.frontend.as_ref()).is_some_and(Frontend::serves_anybody);
+    if serves_anybody {
+        let message = "clients are served whatever certificate they show, and without one";
+        let remedy = "use AllowValidOnly, unless every backend judges its clients itself";
+        findings.warn(Fault::new("insecure-validation", "spec.tls.frontend", message, remedy));
+    }
+    serves_anybody
 }
 
 /// The class of a Gateway, read before all else: another class is another controller's, and then not a word is said

@@ -4,7 +4,7 @@
 //!  objects ─ snapshot ─ classes ─ gateways ─ listeners ──────────────┐
 //!                            (listener_sets)      (tls, conflicts)   ├─ translate ─ Translation + table
 //!                        attachment ─ routes ─ rules, streams ─ table┤
-//!                         (precedence, matches, filters, backends)   └─ status (from the same values)
+//!      (precedence, matches, filters, backends ← policies)           └─ status (from the same values)
 //! ```
 //!
 //! This file is the export only. What a condition says and what a request meets come from the same values: where a
@@ -13,6 +13,7 @@
 mod attachment;
 mod backends;
 mod classes;
+mod client_certificate;
 mod duration;
 mod features;
 mod field;
@@ -26,6 +27,7 @@ mod listener_sets;
 mod listeners;
 mod matches;
 mod objects;
+mod policies;
 mod precedence;
 mod routes;
 mod rules;
@@ -65,6 +67,7 @@ impl RoutePlugin for GatewayApi {
                 kind(objects::GROUP, "TCPRoute", &["v1"]),
                 kind(objects::GROUP, "UDPRoute", &["v1"]),
                 kind(objects::GROUP, "ReferenceGrant", &served),
+                kind(objects::GROUP, "BackendTLSPolicy", &["v1"]),
                 kind("", "Service", &["v1"]),
                 kind("", "Namespace", &["v1"]),
             ],

@@ -71,7 +71,7 @@ pub(crate) fn attach(
             findings.refuse(fault.because("NotAllowed"))
         });
         if refused.is_none() {
-            let owner = Owner { key: &set.key, set: Some(gateway.sets.len()) };
+            let owner = Owner { key: &set.key, gateway: &gateway.key, set: Some(gateway.sets.len()) };
             let tls = around.tls.get(&gateway.key).and_then(Option::as_ref);
             let mut listeners = listeners::read(&set.spec.listeners, owner, tls, around.grants, &mut findings);
             conflicts::within(&mut listeners, &mut findings);

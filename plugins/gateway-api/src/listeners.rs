@@ -5,7 +5,8 @@
 //! traffic must not fall to a wider listener.
 
 pub(crate) mod conflicts;
-mod tls;
+pub(crate) mod frontend;
+pub(crate) mod tls;
 
 use std::collections::HashSet;
 
@@ -126,7 +127,7 @@ impl Protocol {
 pub(crate) struct Emitted {
     pub(crate) listener: u32,
     pub(crate) credentials: Vec<u32>,
-    pub(crate) trust: Option<u32>,
+    pub(crate) trust: Vec<u32>,
 }
 
 /// Which routes may attach.
@@ -203,6 +204,7 @@ impl FromNamespaces {
 #[derive(Clone, Copy)]
 pub(crate) struct Owner<'o> {
     pub(crate) key: &'o ObjectKey,
+    pub(crate) gateway: &'o ObjectKey,
     pub(crate) set: Option<usize>,
 }
 
@@ -229,9 +231,14 @@ pub(crate) fn read(
             let from = tls::Referring { key: owner.key, referrer: owner.referrer(), grants };
             tls.resolve(secrets, &listener.field, from, &mut listener.unresolved, findings);
         }
-        if let Some(fault) = gateway_tls.and_then(|tls| tls::client_policy(tls, &listener)) {
-            let problem = findings.refuse(fault);
-            listener.refused.get_or_insert(problem);
+        if let (Protocol::Https(tls), Some(frontend), Some(port)) =
+            (&mut listener.protocol, gateway_tls.and_then(|tls| tls.frontend.as_ref()), listener.port)
+        {
+            // What is wrong there is the Gateway's, whosever listener it is.
+            let mut findings = findings.of(owner.gateway);
+            let from = tls::Referring { key: owner.gateway, referrer: Referrer::Gateway, grants };
+            let refused = tls.verify_clients(frontend, port, from, &mut listener.unresolved, &mut findings);
+            listener.refused = listener.refused.take().or(refused);
         }
         if !names.insert(&spec.name) {
             listener.duplicate = true;

@@ -4,6 +4,7 @@
 //! `from`): the reader of the field then refuses that listener or rule, not the whole object. Fields that are refused
 //! as a whole are kept as plain JSON.
 
+pub(crate) mod backend_tls_policy;
 pub(crate) mod gateway;
 pub(crate) mod http_route;
 pub(crate) mod listener_set;
@@ -90,6 +91,7 @@ pub(crate) struct ServiceSpec {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ServicePort {
+    pub(crate) name: String,
     pub(crate) port: u16,
     pub(crate) protocol: Option<String>,
     pub(crate) app_protocol: Option<String>,

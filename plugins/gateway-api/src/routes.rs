@@ -21,9 +21,9 @@ use crate::objects::GROUP;
 use crate::objects::http_route::{GrpcMatch, HttpMatch, Rule as RuleSpec};
 use crate::objects::route::{ParentRef, Route as Spec, StreamRule};
 use crate::precedence::Seniority;
-use crate::rules::{Entrance, Rule, RuleState};
+use crate::rules::{Entrance, Led, Rule, RuleState};
 use crate::snapshot::read_apart;
-use crate::streams;
+use crate::streams::{self, Way};
 use crate::table::{Rows, Shadowed};
 
 /// What a route that is ours leaves behind for its status.
@@ -94,10 +94,11 @@ impl Route {
         for (place, hosts) in places(&parents, around.gateways, Some(&hostnames)) {
             let listener = &around.gateways[place.0].listeners[place.1];
             let (Some(emitted), Some(port)) = (around.served(place), listener.port) else { continue };
-            let entrance = Entrance { https: matches!(listener.protocol, Protocol::Https(_)), port };
+            let entrance = Entrance { gateway: place.0, https: matches!(listener.protocol, Protocol::Https(_)), port };
             let rows = &mut growing.tables[emitted as usize];
             for rule in &mut rules {
-                rule.put(rows, entrance, &hosts, &seniority, &mut growing.routes, &mut about);
+                let mut led = Led { routes: &mut growing.routes, backends: &mut growing.backends };
+                rule.put(rows, entrance, &hosts, &seniority, &mut led, &mut about);
             }
         }
         growing.findings.extend(findings);
@@ -115,31 +116,31 @@ impl Route {
         let attached = Attached::<StreamRule>::read(kind, object, around, growing)?;
         let Attached { generation, seniority, parents, hostnames, rules, mut findings } = attached;
         let mut about = Findings::about(key, &mut findings);
-        let mut states = Vec::new();
+        let mut rule = None;
         if !parents.is_empty() {
-            let (stream, state) =
-                streams::read(&rules, kind, &seniority, &key.namespace, &mut growing.backends, &mut about);
-            states.push(state);
-            let index = u32::try_from(growing.streams.len()).expect("fewer streams than bytes of memory");
-            let mut met = false;
-            let hostnames = (kind == RouteKind::Tls).then_some(&hostnames);
-            for (place, hosts) in places(&parents, around.gateways, hostnames) {
+            let places = places(&parents, around.gateways, (kind == RouteKind::Tls).then_some(&hostnames));
+            let way = |(gateway, listener): Place| match around.gateways[gateway].listeners[listener].protocol {
+                Protocol::Tls(_) => Way::Open(gateway),
+                _ => Way::Sealed,
+            };
+            let ways: Vec<_> = places.keys().map(|place| way(*place)).collect();
+            let (namespace, backends) = (&key.namespace, &mut growing.backends);
+            let rule =
+                rule.insert(streams::Rule::read(&rules, kind, &ways, &seniority, namespace, backends, &mut about));
+            for (place, hosts) in places {
                 let Some(emitted) = around.served(place) else { continue };
-                met = true;
+                let stream = rule.stream(way(place), &mut growing.backends, &mut growing.streams);
                 for (host, specificity) in hosts {
                     let rows = &mut growing.tables[emitted as usize];
-                    if let Some(shadowed) = rows.add_stream(&host, specificity, &seniority, index) {
+                    if let Some(shadowed) = rows.add_stream(&host, specificity, &seniority, stream) {
                         let listener = &around.gateways[place.0].listeners[place.1].name;
                         report_shadowed(kind, &shadowed, &host, listener, &mut growing.findings);
                     }
                 }
             }
-            if met {
-                growing.streams.push(stream);
-            }
         }
         growing.findings.extend(findings);
-        Some(Self { key: key.clone(), generation, parents, rules: states })
+        Some(Self { key: key.clone(), generation, parents, rules: rule.into_iter().map(|rule| rule.state).collect() })
     }
 }
 

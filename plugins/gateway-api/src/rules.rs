@@ -4,10 +4,11 @@
 //! read keep their place and answer 500 (gRPC: `UNAVAILABLE`). Its requests never fall to a wider rule that was not meant for them.
 
 mod answer;
+mod session;
 
 use std::rc::Rc;
 
-use sekisho_sdk::model::{Cors, HeaderOps, RedirectPort, Route};
+use sekisho_sdk::model::{Action, Cors, Destination, Forward, HeaderOps, RedirectPort, Route};
 use sekisho_sdk::{Origin, table};
 
 use self::answer::Answer;
@@ -53,18 +54,28 @@ pub(crate) struct RuleState {
     pub(crate) clusters: Vec<u32>,
 }
 
-/// What makes one rule several routes: the prefix that matched, and the port that redirects name.
+/// What makes one rule several routes: the prefix that matched, the port that redirects name, and the Gateway that shows
+/// its backends a certificate.
 #[derive(Clone, Debug, PartialEq)]
 struct Variant {
     prefix: Option<String>,
     port: Option<RedirectPort>,
+    shown: Option<usize>,
 }
 
 /// The listener that a rule is put into the table of.
 #[derive(Clone, Copy)]
 pub(crate) struct Entrance {
+    /// The index of its Gateway.
+    pub(crate) gateway: usize,
     pub(crate) https: bool,
     pub(crate) port: u16,
+}
+
+/// What of the translation rules lead to.
+pub(crate) struct Led<'l, 's> {
+    pub(crate) routes: &'l mut Vec<Route>,
+    pub(crate) backends: &'l mut Backends<'s>,
 }
 
 impl Rule {
@@ -85,11 +96,8 @@ impl Rule {
         let matches = matches(spec, field, &mut faults);
         let mut filters = Filters::read(&spec.filters, M::KIND, field.below("filters"), &mut faults);
         let mut unresolved = std::mem::take(&mut filters.unresolved);
-        if spec.session_persistence.is_some() {
-            let message = "session persistence is not served yet";
-            let remedy = "remove it; until then the rule answers 500";
-            faults.push(Fault::new("unsupported-field", format!("{field}.sessionPersistence"), message, remedy));
-        }
+        let session = spec.session_persistence.as_ref();
+        let session = session.and_then(|session| session::read(session, &name, &matches, field, &mut faults));
         let headers = std::mem::take(&mut filters.headers);
         let cors = filters.cors.take();
         let refused = !unresolved.is_empty();
@@ -99,13 +107,16 @@ impl Rule {
         }
         let mut reader = answer::Reader {
             field,
-            user: User { kind: M::KIND, namespace },
+            user: User { kind: M::KIND, namespace, sealed: false },
             backends,
             faults: &mut faults,
             unresolved: &mut unresolved,
             clusters: Vec::new(),
         };
-        let answer = reader.read(spec, filters);
+        let mut answer = reader.read(spec, filters);
+        if let Answer::Forward(forward, _) = &mut answer {
+            forward.session = session;
+        }
         let clusters = std::mem::take(&mut reader.clusters);
         faults.extend(answer.check_matches(&matches, field));
         let answer = if refused || !faults.is_empty() { Answer::Refuse } else { answer };
@@ -129,7 +140,7 @@ impl Rule {
         entrance: Entrance,
         hosts: &Hosts,
         route: &Rc<Seniority>,
-        routes: &mut Vec<Route>,
+        led: &mut Led<'_, '_>,
         findings: &mut Findings<'_>,
     ) {
         for nth in 0..self.matches.len() {
@@ -144,7 +155,7 @@ impl Rule {
                 self.state.invalid.push(findings.refuse(fault));
                 continue;
             };
-            let index = self.route(nth, entrance, findings, routes);
+            let index = self.route(nth, entrance, findings, led);
             let one = &self.matches[nth];
             for (host, specificity) in hosts {
                 let precedence = one.precedence(*specificity, route, self.index, nth);
@@ -155,18 +166,23 @@ impl Rule {
     }
 
     /// The index of the route for match `nth` at a listener.
-    fn route(&mut self, nth: usize, entrance: Entrance, findings: &Findings<'_>, routes: &mut Vec<Route>) -> u32 {
+    fn route(&mut self, nth: usize, entrance: Entrance, findings: &Findings<'_>, led: &mut Led<'_, '_>) -> u32 {
+        let Led { routes, backends } = led;
         let prefix = match &self.matches[nth].path {
             Path::Prefix(prefix) if self.answer.needs_prefix() => Some(prefix.clone()),
             _ => None,
         };
-        let variant = Variant { prefix, port: self.answer.redirect_port(entrance) };
+        let shown = backends.showing(entrance.gateway, &self.state.clusters);
+        let variant = Variant { prefix, port: self.answer.redirect_port(entrance), shown };
         if let Some((_, index)) = self.emitted.iter().find(|(known, _)| *known == variant) {
             return *index;
         }
         let origin =
             Origin { object: findings.object().clone(), field: SPEC.below("rules").at(self.index).to_string() };
-        let action = self.answer.action(variant.prefix.as_deref().unwrap_or("/"), variant.port, self.kind);
+        let mut action = self.answer.action(variant.prefix.as_deref().unwrap_or("/"), variant.port, self.kind);
+        if let (Some(gateway), Action::Forward(forward)) = (shown, &mut action) {
+            self.show(forward, gateway, backends);
+        }
         let mut route = Route::new(&self.name, origin, action);
         if !matches!(self.answer, Answer::Refuse) {
             route.headers = self.headers.clone();
@@ -177,6 +193,22 @@ impl Rule {
         self.emitted.push((variant, index));
         self.state.routes.push(index);
         index
+    }
+}
+
+impl Rule {
+    /// Leads to the clusters that are shown the Gateway's certificate.
+    fn show(&mut self, forward: &mut Forward, gateway: usize, backends: &mut Backends<'_>) {
+        let targets = forward.targets.iter_mut().filter_map(|target| match &mut target.to {
+            Destination::Cluster(cluster) => Some(cluster),
+            Destination::Respond(_) => None,
+        });
+        for cluster in targets.chain(forward.mirrors.iter_mut().map(|mirror| &mut mirror.cluster)) {
+            *cluster = backends.through(*cluster, gateway);
+            if !self.state.clusters.contains(cluster) {
+                self.state.clusters.push(*cluster);
+            }
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct Snapshot {
     pub(crate) gateways: Vec<Object>,
     pub(crate) listener_sets: Vec<Object>,
     pub(crate) routes: Vec<(RouteKind, Object)>,
+    pub(crate) policies: Vec<Object>,
     pub(crate) grants: Grants,
     pub(crate) services: Services,
     pub(crate) namespaces: Namespaces,
@@ -44,6 +45,7 @@ impl Snapshot {
                 (GROUP, "GatewayClass") => snapshot.classes.push(object),
                 (GROUP, "Gateway") => snapshot.gateways.push(object),
                 (GROUP, "ListenerSet") => snapshot.listener_sets.push(object),
+                (GROUP, "BackendTLSPolicy") => snapshot.policies.push(object),
                 (GROUP, "ReferenceGrant") => {
                     if let Some(grant) = read::<Typed<ReferenceGrantSpec>>(&object, findings) {
                         snapshot.grants.add(&object.key.namespace, &grant.spec);
@@ -68,6 +70,7 @@ impl Snapshot {
         snapshot.classes.sort_by(by_name);
         snapshot.gateways.sort_by(by_name);
         snapshot.routes.sort_by(|(a_kind, a), (b_kind, b)| a_kind.cmp(b_kind).then_with(|| by_name(a, b)));
+        snapshot.policies.sort_by(by_name);
         snapshot
     }
 }

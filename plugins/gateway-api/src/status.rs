@@ -1,11 +1,13 @@
 //! The `.status` of our objects, from the values that made the table and from what became of them in the host.
 
+mod backend_tls_policy;
 mod condition;
 mod gateway;
 mod gateway_class;
 mod listener;
 mod listener_set;
 mod route;
+mod source;
 
 use std::collections::HashMap;
 
@@ -17,7 +19,8 @@ use self::route::RouteStatus;
 use crate::attachment::Place;
 use crate::translate::GatewayApi;
 
-/// The statuses of all GatewayClasses, Gateways, ListenerSets and routes that are ours.
+/// The statuses of all GatewayClasses, Gateways, ListenerSets and routes that are ours, and of policies for what they lead
+/// to.
 pub(crate) fn report(plugin: &GatewayApi, outcome: &Outcome) -> Vec<Status> {
     let refused = Refused::of(outcome);
     let routes: Vec<_> = plugin.routes.iter().map(|route| RouteStatus::of(route, &refused)).collect();
@@ -30,8 +33,11 @@ pub(crate) fn report(plugin: &GatewayApi, outcome: &Outcome) -> Vec<Status> {
         let attached = |listener| attached.get(&(index, listener)).copied().unwrap_or(0);
         GatewayStatus::of(gateway, outcome, attached).render()
     });
+    let used = backend_tls_policy::used(plugin, &routes);
+    let policies =
+        (0..plugin.policies.len()).filter_map(|index| backend_tls_policy::render(plugin, index, &used, outcome));
     let routes = routes.iter().map(|route| route.render(&plugin.controller));
-    classes.chain(gateways).chain(routes).collect()
+    classes.chain(gateways).chain(routes).chain(policies).collect()
 }
 
 /// What the host refused, by index in the translation.

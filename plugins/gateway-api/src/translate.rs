@@ -1,10 +1,10 @@
 //! From objects to the translation, in one direction: classes, Gateways and their listeners, then route by route.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::model::{
     Binding, ClientVerification, Listener as ModelListener, Misdirected, Protocol as ModelProtocol, Source,
-    Termination, TlsVersion, Translation, Verdict,
+    Termination, TlsVersion, Translation,
 };
 use sekisho_sdk::{Environment, Finding, Object, ObjectKey, table};
 
@@ -14,6 +14,7 @@ use crate::classes::{Class, Classes};
 use crate::finding::{Fault, Findings};
 use crate::gateways::{self, Gateway};
 use crate::listeners::{Emitted, Listener, Protocol, Tls, conflicts};
+use crate::policies::{Policies, Policy};
 use crate::routes::{Growing, Route, Surroundings};
 use crate::snapshot::Snapshot;
 use crate::table::Rows;
@@ -28,18 +29,25 @@ pub struct GatewayApi {
     pub(crate) classes: Vec<Class>,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) policies: Vec<Policy>,
+    /// The policies that are about a cluster's port, by index of the cluster in the translation.
+    pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
 
 pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
     let mut findings = Vec::new();
     check_config(environment, &mut findings);
     let snapshot = Snapshot::read(objects, &mut findings);
-    let Snapshot { classes, gateways, listener_sets, routes, grants, services, namespaces } = snapshot;
+    let Snapshot { classes, gateways, listener_sets, routes, policies, grants, services, namespaces } = snapshot;
     let classes = Classes::read(&classes, environment, &mut findings);
     let known = gateways.iter().chain(&listener_sets).map(|object| object.key.clone()).collect();
     let mut gateways = gateways::read(gateways, listener_sets, &classes, &grants, &namespaces, &mut findings);
     let mut translation = Translation::default();
     emit(&mut gateways, &mut translation);
+    let controller = environment.controller_name.clone();
+    let policies = Policies::read(&policies, &services, &controller, &mut findings);
+    let sources = std::mem::take(&mut translation.sources);
+    let backends = Backends::new(&services, &grants, &gateways, policies, sources);
     let surroundings = Surroundings {
         gateways: &gateways,
         directory: Directory::of(&gateways, &namespaces),
@@ -47,7 +55,6 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
         controller: &environment.controller_name,
     };
     let tables = translation.listeners.iter().map(|_| Rows::default()).collect();
-    let backends = Backends::new(&services, &grants);
     let mut growing = Growing { backends, routes: Vec::new(), streams: Vec::new(), tables, findings };
     let read = |(kind, object)| Route::read(kind, &object, &surroundings, &mut growing);
     let routes = routes.into_iter().filter_map(read).collect();
@@ -58,12 +65,13 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
         listener.inputs = inputs;
     }
     translation.table = table::encode(&rules);
-    translation.clusters = backends.clusters;
+    let Backends { policies, sources, clusters, concerns, .. } = backends;
+    (translation.sources, translation.clusters) = (sources, clusters);
     translation.routes = model_routes;
     translation.streams = streams;
     translation.findings = findings;
-    let controller = environment.controller_name.clone();
-    (translation, GatewayApi { controller, classes: classes.ours, gateways, routes })
+    let policies = policies.list;
+    (translation, GatewayApi { controller, classes: classes.ours, gateways, routes, policies, concerns })
 }
 
 /// This plugin has no configuration, so whatever is there was meant for something else.
@@ -84,7 +92,10 @@ fn emit(gateways: &mut [Gateway], translation: &mut Translation) {
         let binding = count(&translation.bindings);
         gateway.binding = Some(binding);
         translation.bindings.push(Binding { origin: gateway.key.at("spec.addresses"), address });
-        let Gateway { key, sets, listeners, refused, .. } = gateway;
+        let Gateway { key, sets, listeners, refused, client_certificate, .. } = gateway;
+        if let Some(certificate) = client_certificate {
+            certificate.emitted = Some(add(&certificate.source, translation));
+        }
         for (nth, listener) in listeners.iter_mut().enumerate() {
             let set = listener.set.map(|set| &sets[set].key);
             let home = Home { gateway: key, set, binding };
@@ -107,14 +118,14 @@ struct Home<'h> {
 }
 
 fn emit_listener(listener: &Listener, home: Home<'_>, translation: &mut Translation) -> Option<Emitted> {
-    let mut emitted = Emitted { listener: count(&translation.listeners), credentials: Vec::new(), trust: None };
+    let mut emitted = Emitted { listener: count(&translation.listeners), credentials: Vec::new(), trust: Vec::new() };
     let mut terminated = |tls: &Tls| {
         emitted.credentials = tls.credentials.iter().map(|source| add(source, translation)).collect();
-        emitted.trust = tls.trust.as_ref().map(|source| add(source, translation));
-        let client = emitted.trust.map(|trust| ClientVerification {
-            trust: vec![trust],
+        emitted.trust = tls.trust.iter().map(|source| add(source, translation)).collect();
+        let client = (!emitted.trust.is_empty()).then(|| ClientVerification {
+            trust: emitted.trust.clone(),
             no_certificate: tls.client.without_certificate(),
-            untrusted: Verdict::Refuse,
+            untrusted: tls.client.untrusted(),
             names: Vec::new(),
             pins: Vec::new(),
             max_depth: None,

@@ -7,10 +7,11 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use regex::RegexBuilder;
 
 use super::super::bindings::routes::sekisho::gateway::model as wit;
+use super::cluster::hash_cookie;
 use super::{index, name, origin, policies};
 use crate::model::{
     Action, Cors, Destination, Fault, Forward, HeaderOp, HeaderOps, PathRewrite, Redirect, RedirectPort, Response,
-    Retry, RetryOn, Route, Target, Template, Variable,
+    Retry, RetryOn, Route, Session, SessionBy, Target, Template, Variable,
 };
 use crate::printable::{self, printable};
 
@@ -91,9 +92,6 @@ fn action(action: wit::Action) -> Result<Action, String> {
 }
 
 fn forward(said: wit::Forward) -> Result<Forward, String> {
-    if said.session.is_some() {
-        return Err("session persistence: not served by this version".to_owned());
-    }
     let targets = said.targets.into_iter().map(target).collect::<Result<Vec<_>, _>>()?;
     let total = targets.iter().map(|target| u64::from(target.weight)).sum();
     if total == 0 {
@@ -108,7 +106,18 @@ fn forward(said: wit::Forward) -> Result<Forward, String> {
         idle_timeout: said.idle_timeout.map(Duration::from_millis),
         retry: said.retry.map(retry).transpose()?,
         mirrors: said.mirrors.into_iter().map(policies::mirror).collect::<Result<_, _>>()?,
+        session: said.session.map(session).transpose()?.map(Box::new),
     })
+}
+
+fn session(said: wit::Session) -> Result<Session, String> {
+    let by = match said.by {
+        wit::SessionBy::Cookie(cookie) => SessionBy::Cookie(hash_cookie(cookie)?),
+        wit::SessionBy::Header(name) => SessionBy::Header(
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not the name of a header"))?,
+        ),
+    };
+    Ok(Session { by, lasts: said.lasts.map(Duration::from_millis) })
 }
 
 /// Where the dialect says nothing of pauses.

@@ -151,7 +151,7 @@ fn hash_on(said: wit::HashOn) -> Result<HashOn, String> {
 }
 
 /// RFC 6265 §4.1.1: what a name and a path may be made of.
-fn hash_cookie(said: wit::Cookie) -> Result<HashCookie, String> {
+pub(super) fn hash_cookie(said: wit::Cookie) -> Result<HashCookie, String> {
     if HeaderName::from_bytes(said.name.as_bytes()).is_err() {
         return Err(format!("`{}` is not the name of a cookie", said.name));
     }

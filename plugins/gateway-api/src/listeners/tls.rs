@@ -1,5 +1,8 @@
 //! TLS that ends at a listener: which secrets are its certificates, and whether clients must show one.
 //!
+//! Clients are verified as the Gateway says for the port (`spec.tls.frontend`, in `frontend`) or as the listener's
+//! option says, which is Istio's.
+//!
 //! A reference that leads nowhere does not remove the listener. It gets a source without candidates, which no secret
 //! can fill: the listener keeps its names and refuses every handshake.
 
@@ -8,13 +11,12 @@ use std::collections::BTreeMap;
 use sekisho_sdk::model::{Locator, Role, Source, Verdict, WhenDeleted};
 use sekisho_sdk::{ObjectKey, Origin};
 
-use super::Listener;
 use crate::finding::{Fault, Findings, Problem};
 use crate::grants::{Grants, Referrer};
-use crate::objects::gateway::{GatewayTls, ListenerTls, SecretRef};
+use crate::objects::gateway::{ListenerTls, SecretRef};
 
 /// Istio's option, and its values that are served.
-const TERMINATE_MODE: &str = "gateway.istio.io/tls-terminate-mode";
+pub(super) const TERMINATE_MODE: &str = "gateway.istio.io/tls-terminate-mode";
 
 /// What a CA of its own is called (Istio): the certificate's secret and this.
 const CA_SUFFIX: &str = "-cacert";
@@ -25,8 +27,8 @@ pub(crate) struct Tls {
     /// At least one when resolved, though perhaps one that can never be had.
     pub(crate) credentials: Vec<Source>,
     pub(crate) client: Client,
-    /// Authorities for clients; none when they are not asked.
-    pub(crate) trust: Option<Source>,
+    /// Authorities for clients, united; empty when they are not asked.
+    pub(crate) trust: Vec<Source>,
 }
 
 /// Whether clients are asked for a certificate.
@@ -36,6 +38,8 @@ pub(crate) enum Client {
     NotAsked,
     /// Without one they are served too; one that does not verify is refused.
     Optional,
+    /// All are served, whatever they show: the backend is to judge (`AllowInsecureFallback`).
+    Anybody,
     Required,
 }
 
@@ -44,7 +48,15 @@ impl Client {
     pub(crate) fn without_certificate(self) -> Verdict {
         match self {
             Self::Required => Verdict::Refuse,
-            Self::Optional | Self::NotAsked => Verdict::Accept,
+            Self::Optional | Self::Anybody | Self::NotAsked => Verdict::Accept,
+        }
+    }
+
+    /// What becomes of a client whose certificate does not verify.
+    pub(crate) fn untrusted(self) -> Verdict {
+        match self {
+            Self::Anybody => Verdict::Accept,
+            Self::Required | Self::Optional | Self::NotAsked => Verdict::Refuse,
         }
     }
 }
@@ -111,7 +123,7 @@ impl Tls {
         let first = from.key.at(format!("{field}.tls.certificateRefs[0]"));
         if self.client != Client::NotAsked {
             let candidates = refs.first().map_or_else(Vec::new, |first| from.authorities(first));
-            self.trust = Some(source(first.clone(), Role::Trust, candidates));
+            self.trust.push(source(first.clone(), Role::Trust, candidates));
         }
         if self.credentials.is_empty() {
             self.credentials.push(source(first, Role::Credential, Vec::new()));
@@ -123,30 +135,6 @@ impl Tls {
         let credentials = vec![source(origin, Role::Credential, Vec::new())];
         Self { credentials, ..Self::default() }
     }
-}
-
-/// Why a listener cannot be served under the Gateway's own `tls`: without what it asks for, clients or backends would
-/// silently get less than mutual TLS.
-pub(super) fn client_policy(tls: &GatewayTls, listener: &Listener) -> Option<Fault> {
-    if tls.backend.is_some() {
-        let message = format!(
-            "client certificates towards backends are not served yet, so listener `{}` is refused",
-            listener.name
-        );
-        return Some(Fault::new("unsupported-field", "spec.tls.backend", message, "remove it to serve without them"));
-    }
-    let frontend = tls.frontend.as_ref()?;
-    let port = i64::from(listener.port?);
-    let (config, field) = match frontend.per_port.iter().position(|config| config.port == port) {
-        Some(index) => (&frontend.per_port[index].tls, format!("spec.tls.frontend.perPort[{index}].tls.validation")),
-        None => (&frontend.everywhere, "spec.tls.frontend.default.validation".to_owned()),
-    };
-    if config.validation.is_none() || listener.protocol.tls().is_none() {
-        return None;
-    }
-    let message = format!("client validation by port is not served yet, so listener `{}` is refused", listener.name);
-    let remedy = format!("ask for client certificates with the listener's option `{TERMINATE_MODE}: MUTUAL`");
-    Some(Fault::new("unsupported-field", field, message, remedy))
 }
 
 fn client(options: &BTreeMap<String, String>, field: &str, faults: &mut Vec<Fault>) -> Client {
@@ -173,14 +161,14 @@ fn client(options: &BTreeMap<String, String>, field: &str, faults: &mut Vec<Faul
 
 /// Whether an option speaks to us: Istio's, our own, and those without a domain, which are the API's. Options of other
 /// domains are addressed to other implementations.
-fn is_ours(key: &str) -> bool {
+pub(crate) fn is_ours(key: &str) -> bool {
     match key.split_once('/') {
         None => true,
         Some((domain, _)) => ["gateway.istio.io", "sekisho.dev"].contains(&domain),
     }
 }
 
-/// Who refers to secrets.
+/// Who refers to secrets and authorities.
 #[derive(Clone, Copy)]
 pub(crate) struct Referring<'g> {
     pub(crate) key: &'g ObjectKey,
@@ -189,7 +177,8 @@ pub(crate) struct Referring<'g> {
 }
 
 impl Referring<'_> {
-    fn secret(&self, reference: &SecretRef, field: &str) -> Result<ObjectKey, Fault> {
+    /// The Secret that a reference means, if it may.
+    pub(crate) fn secret(&self, reference: &SecretRef, field: &str) -> Result<ObjectKey, Fault> {
         let group = reference.group.as_deref().unwrap_or("");
         let kind = reference.kind.as_deref().unwrap_or("Secret");
         let fault = |message: String, remedy: &str| {
@@ -202,19 +191,22 @@ impl Referring<'_> {
         if reference.name.is_empty() {
             return Err(fault("the reference needs a name".to_owned(), "name a Secret"));
         }
-        let key = self.named(reference, "");
-        if self.grants.permit(self.referrer, &self.key.namespace, &key) {
-            return Ok(key);
+        self.permitted(self.named(reference, ""), field)
+    }
+
+    /// What a reference means, if a grant lets it leave its namespace.
+    pub(super) fn permitted(&self, to: ObjectKey, field: &str) -> Result<ObjectKey, Fault> {
+        if self.grants.permit(self.referrer, &self.key.namespace, &to) {
+            return Ok(to);
         }
+        let (there, here) = (&to.namespace, &self.key.namespace);
         let message = format!(
-            "no ReferenceGrant in namespace `{}` lets {}s of `{}` use Secret `{}`",
-            key.namespace,
+            "no ReferenceGrant in namespace `{there}` lets {}s of `{here}` use {} `{}`",
             self.referrer.kind(),
-            self.key.namespace,
-            key.name
+            to.kind,
+            to.name
         );
-        let remedy =
-            format!("add a ReferenceGrant in `{}`, or move the Secret to `{}`", key.namespace, self.key.namespace);
+        let remedy = format!("add a ReferenceGrant in `{there}`, or move the {} to `{here}`", to.kind);
         Err(Fault::new("ref-not-permitted", field, message, remedy).because("RefNotPermitted"))
     }
 
@@ -234,7 +226,8 @@ impl Referring<'_> {
     }
 }
 
-fn source(origin: Origin, role: Role, candidates: Vec<ObjectKey>) -> Source {
+/// A source that is one of these objects, and nothing once they are gone.
+pub(crate) fn source(origin: Origin, role: Role, candidates: Vec<ObjectKey>) -> Source {
     let candidates = candidates.into_iter().map(Locator::Object).collect();
     Source { origin, role, candidates, when_deleted: WhenDeleted::Refuse }
 }

@@ -96,7 +96,14 @@ pub(crate) struct AllowedListeners {
 #[serde(default)]
 pub(crate) struct GatewayTls {
     pub(crate) frontend: Option<Frontend>,
-    pub(crate) backend: Option<Value>,
+    pub(crate) backend: Option<Backend>,
+}
+
+/// What the gateway is as a client of backends.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Backend {
+    pub(crate) client_certificate_ref: Option<SecretRef>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,7 +117,25 @@ pub(crate) struct Frontend {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct TlsConfig {
-    pub(crate) validation: Option<Value>,
+    pub(crate) validation: Option<FrontendValidation>,
+}
+
+/// How clients are verified.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct FrontendValidation {
+    pub(crate) ca_certificate_refs: Vec<AuthorityRef>,
+    pub(crate) mode: Option<String>,
+}
+
+/// A reference to a bundle of certificate authorities.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AuthorityRef {
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

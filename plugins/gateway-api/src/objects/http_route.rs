@@ -16,7 +16,7 @@ pub(crate) struct Rule<M> {
     /// Not of GRPCRoute, and `retry` neither.
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) retry: Option<Retry>,
-    pub(crate) session_persistence: Option<Value>,
+    pub(crate) session_persistence: Option<SessionPersistence>,
 }
 
 impl<M> Default for Rule<M> {
@@ -185,6 +185,22 @@ pub(crate) struct BackendRef {
 pub(crate) struct Timeouts {
     pub(crate) request: Option<String>,
     pub(crate) backend_request: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct SessionPersistence {
+    pub(crate) session_name: Option<String>,
+    pub(crate) absolute_timeout: Option<String>,
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    pub(crate) cookie_config: Option<CookieConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct CookieConfig {
+    pub(crate) lifetime_type: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -121,9 +121,12 @@ impl Answer {
                 let message = "requests that are redirected are not mirrored";
                 remarks.push(Fault::new("unused-filter", format!("{field}.filters"), message, "remove RequestMirror"));
             }
-            Self::Redirect(_) if spec.timeouts.is_some() || spec.retry.is_some() => {
+            Self::Redirect(_)
+                if spec.timeouts.is_some() || spec.retry.is_some() || spec.session_persistence.is_some() =>
+            {
                 let message = "requests that are redirected reach no backend";
-                remarks.push(Fault::new("unused-field", field, message, "remove `timeouts` and `retry`"));
+                let remedy = "remove `timeouts`, `retry` and `sessionPersistence`";
+                remarks.push(Fault::new("unused-field", field, message, remedy));
             }
             Self::Forward(forward, _) if forward.targets.is_empty() => {
                 let message = match spec.backend_refs.is_empty() {
@@ -301,7 +304,7 @@ mod tests {
 
     fn port(scheme: Option<&'static str>, port: Option<u16>, entrance: (bool, u16)) -> RedirectPort {
         let redirect = Redirect { status: 302, scheme, host: None, port, path: None };
-        let entrance = Entrance { https: entrance.0, port: entrance.1 };
+        let entrance = Entrance { gateway: 0, https: entrance.0, port: entrance.1 };
         Answer::Redirect(redirect).redirect_port(entrance).unwrap()
     }
 

@@ -9,15 +9,16 @@ use serde::Serialize;
 use super::condition::{self, Condition, Rendered};
 use super::listener::{ListenerStatus, RenderedListener};
 use super::listener_set::ListenerSetStatus;
+use super::source::Look;
 use super::status;
+use crate::client_certificate::ClientCertificate;
 use crate::gateways::Gateway;
 
 /// What became of a Gateway and of the ListenerSets that name it.
 pub(super) struct GatewayStatus<'g> {
     gateway: &'g Gateway,
     addresses: &'g [String],
-    accepted: Condition<'g>,
-    programmed: Condition<'g>,
+    conditions: Vec<Condition<'g>>,
     listeners: Vec<ListenerStatus<'g>>,
     sets: Vec<ListenerSetStatus<'g>>,
 }
@@ -54,8 +55,10 @@ impl<'g> GatewayStatus<'g> {
             ListenerSetStatus::of(set, listeners(Some(index)), accepted.is_true(), programmed.is_true(), outcome.live)
         });
         let sets = sets.collect();
+        let others = [resolved_refs(gateway, outcome), insecure_validation(gateway)].into_iter().flatten();
+        let conditions = [accepted, programmed].into_iter().chain(others).collect();
         let addresses = addresses.and_then(|addresses| addresses.as_ref().ok()).map_or(&[][..], Vec::as_slice);
-        Self { gateway, addresses, accepted, programmed, listeners: own, sets }
+        Self { gateway, addresses, conditions, listeners: own, sets }
     }
 
     /// It, and its ListenerSets.
@@ -63,13 +66,28 @@ impl<'g> GatewayStatus<'g> {
         let generation = self.gateway.generation;
         let rendered = RenderedGateway {
             addresses: self.addresses.iter().map(|address| StatusAddress::of(address)).collect(),
-            conditions: condition::render([&self.accepted, &self.programmed], generation),
+            conditions: condition::render(&self.conditions, generation),
             listeners: self.listeners.iter().map(|listener| listener.render(generation)).collect(),
             attached_listener_sets: self.sets.iter().filter(|set| set.is_accepted()).count(),
         };
         let own = status(&self.gateway.key, &rendered);
         [own].into_iter().chain(self.sets.iter().map(ListenerSetStatus::render)).collect()
     }
+}
+
+/// Whether the certificate for backends is to be had, where there is to be one.
+fn resolved_refs<'g>(gateway: &'g Gateway, outcome: &Outcome) -> Option<Condition<'g>> {
+    let ClientCertificate { source, unresolved, emitted } = gateway.client_certificate.as_ref()?;
+    let look = emitted.map(|index| Look::at(source, index, "InvalidClientCertificateRef", outcome));
+    let problem = look.and_then(|look| look.problem);
+    Some(Condition::resolved_refs(&unresolved.iter().chain(&problem).collect::<Vec<_>>()))
+}
+
+fn insecure_validation(gateway: &Gateway) -> Option<Condition<'_>> {
+    gateway.serves_anybody.then(|| {
+        let message = "Clients are served whatever certificate they show, and without one.";
+        Condition::holds("InsecureFrontendValidationMode", "ConfigurationChanged", message)
+    })
 }
 
 impl<'g> StatusAddress<'g> {

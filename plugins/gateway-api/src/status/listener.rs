@@ -1,12 +1,14 @@
 //! `status.listeners[]` of Gateways and ListenerSets: where the spec, the secrets and the sockets meet.
 
-use sekisho_sdk::model::{Locator, Source};
-use sekisho_sdk::{ListenerState, Outcome, SourceState};
+use sekisho_sdk::model::Source;
+use sekisho_sdk::{ListenerState, Outcome};
 use serde::Serialize;
 
 use super::condition::{self, Condition, Rendered};
+use super::source::Look;
 use crate::finding::Problem;
 use crate::listeners::Listener;
+use crate::listeners::frontend::NO_AUTHORITY;
 use crate::objects::GROUP;
 
 /// What became of one listener.
@@ -48,8 +50,8 @@ impl<'l> ListenerStatus<'l> {
             }
             _ => listener.conflict.clone(),
         };
-        let accepted = accepted(listener, conflict.clone(), state);
         let secrets = Secrets::of(listener, outcome);
+        let accepted = accepted(listener, conflict.clone(), secrets.untrusting, state);
         let unresolved: Vec<_> = listener.unresolved.iter().chain(&secrets.problems).collect();
         let resolved = Condition::resolved_refs(&unresolved);
         let programmed = if let Some(problem) = &conflict {
@@ -58,10 +60,8 @@ impl<'l> ListenerStatus<'l> {
             Condition::fails("Programmed", "Invalid", "the Gateway is not accepted")
         } else if !accepted.is_true() {
             Condition::fails("Programmed", "Invalid", "the listener is not accepted")
-        } else if let Some(lack) = secrets.lack.or_else(|| {
-            matches!(state, Some(ListenerState::NoCredential)).then_some("there is no certificate to serve with")
-        }) {
-            Condition::fails("Programmed", "Invalid", lack)
+        } else if secrets.bare || matches!(state, Some(ListenerState::NoCredential)) {
+            Condition::fails("Programmed", "Invalid", "there is no certificate to serve with")
         } else if !outcome.live || state.is_none() {
             Condition::fails("Programmed", "Pending", "not every worker serves this generation yet")
         } else {
@@ -99,9 +99,17 @@ impl<'l> ListenerStatus<'l> {
     }
 }
 
-fn accepted<'l>(listener: &'l Listener, conflict: Option<Problem>, state: Option<&'l ListenerState>) -> Condition<'l> {
+fn accepted<'l>(
+    listener: &'l Listener,
+    conflict: Option<Problem>,
+    untrusting: bool,
+    state: Option<&'l ListenerState>,
+) -> Condition<'l> {
     if let Some(problem) = &listener.refused {
         return Condition::fails("Accepted", problem.reason, problem.message.as_str());
+    }
+    if untrusting {
+        return Condition::fails("Accepted", NO_AUTHORITY, "there is no authority to verify clients with");
     }
     if let Some(problem) = conflict {
         return Condition::fails("Accepted", problem.reason, problem.message);
@@ -116,49 +124,30 @@ fn accepted<'l>(listener: &'l Listener, conflict: Option<Problem>, state: Option
 /// What became of a listener's secrets.
 struct Secrets {
     problems: Vec<Problem>,
-    /// What it cannot serve without.
-    lack: Option<&'static str>,
+    /// It has no certificate to serve with.
+    bare: bool,
+    /// It has no authority to verify clients with.
+    untrusting: bool,
 }
 
 impl Secrets {
     fn of(listener: &Listener, outcome: &Outcome) -> Self {
-        let mut secrets = Self { problems: Vec::new(), lack: None };
+        let mut secrets = Self { problems: Vec::new(), bare: false, untrusting: false };
         let (Some(tls), Some(emitted)) = (listener.protocol.tls(), &listener.emitted) else { return secrets };
         let credentials = tls.credentials.iter().zip(&emitted.credentials);
         let served =
             credentials.filter(|(source, index)| secrets.look(source, **index, "InvalidCertificateRef", outcome));
-        if served.count() == 0 {
-            secrets.lack = Some("there is no certificate to serve with");
-        }
-        if let (Some(source), Some(index)) = (&tls.trust, emitted.trust)
-            && !secrets.look(source, index, "InvalidCACertificateRef", outcome)
-        {
-            secrets.lack.get_or_insert("there is no authority to verify clients with");
-        }
+        secrets.bare = served.count() == 0;
+        let trust = tls.trust.iter().zip(&emitted.trust);
+        let trusted = trust.filter(|(source, index)| secrets.look(source, **index, "InvalidCACertificateRef", outcome));
+        secrets.untrusting = trusted.count() == 0 && !tls.trust.is_empty();
         secrets
     }
 
     /// Whether a source has something to serve with.
     fn look(&mut self, source: &Source, index: u32, reason: &'static str, outcome: &Outcome) -> bool {
-        // One without candidates has its problem in the spec, where it is told.
-        let Some(name) = names(source) else { return false };
-        let (serves, message) = match outcome.sources.get(index as usize) {
-            Some(SourceState::Ready) | None => return true,
-            Some(SourceState::Stale(why)) => (true, format!("Secret {name}: {why}; the last good content serves")),
-            Some(SourceState::Missing(_)) => (false, format!("there is no Secret {name}")),
-            Some(SourceState::Unusable(why)) => (false, format!("Secret {name}: {why}")),
-        };
-        self.problems.push(Problem::new(reason, message));
+        let Look { serves, problem } = Look::at(source, index, reason, outcome);
+        self.problems.extend(problem);
         serves
     }
-}
-
-/// The candidates of a source, by namespace and name.
-fn names(source: &Source) -> Option<String> {
-    let name = |locator: &Locator| match locator {
-        Locator::Object(key) => Some(format!("{}/{}", key.namespace, key.name)),
-        Locator::Files(_) | Locator::SystemRoots => None,
-    };
-    let names: Vec<_> = source.candidates.iter().filter_map(name).collect();
-    (!names.is_empty()).then(|| names.join(" or "))
 }

@@ -50,6 +50,11 @@ impl<'r> RouteStatus<'r> {
         accepted.filter_map(|parent| parent.attached.as_ref().ok()).flatten().copied().collect()
     }
 
+    /// The clusters that its rules lead to.
+    pub(super) fn clusters(&self) -> impl Iterator<Item = u32> {
+        self.route.rules.iter().flat_map(|rule| rule.clusters.iter().copied())
+    }
+
     pub(super) fn render(&self, controller: &str) -> Status {
         let conditions: Vec<_> = self.route.parents.iter().map(|parent| self.conditions(parent)).collect();
         let parents = self.route.parents.iter().zip(&conditions).map(|(parent, conditions)| ParentStatus {

@@ -1,0 +1,410 @@
+//! BackendTLSPolicies: to which ports of Services TLS is spoken, and who must answer there.
+//!
+//! A port that a policy is about is never spoken to in the clear or unverified. A policy that cannot be followed counts
+//! all the same: its authorities are a source that no secret can fill, and requests to its ports are answered with 503.
+
+use std::collections::BTreeMap;
+
+use sekisho_sdk::model::{Locator, Role, Source, UpstreamIdentity, UpstreamTls, WhenDeleted};
+use sekisho_sdk::objects::Metadata;
+use sekisho_sdk::{Finding, Object, ObjectKey};
+use serde::Deserialize;
+
+use crate::finding::{Fault, Findings, Problem};
+use crate::hostname;
+use crate::listeners::tls;
+use crate::objects::backend_tls_policy::{
+    BackendTlsPolicy, BackendTlsPolicySpec, SubjectAltName, TargetRef, Validation,
+};
+use crate::objects::gateway::AuthorityRef;
+use crate::precedence::Seniority;
+use crate::snapshot::Services;
+
+const INVALID: &str = "Invalid";
+
+/// All policies, oldest first.
+pub(crate) struct Policies {
+    pub(crate) list: Vec<Policy>,
+    /// By namespace and name of the Service, oldest first.
+    of_service: BTreeMap<(String, String), Vec<usize>>,
+}
+
+/// One policy.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) key: ObjectKey,
+    pub(crate) generation: i64,
+    seniority: Seniority,
+    targets: Vec<Target>,
+    /// Why it cannot be followed.
+    pub(crate) invalid: Option<Problem>,
+    /// Which older policy has a target of its.
+    pub(crate) conflict: Option<Problem>,
+    /// References to authorities that lead nowhere, as far as can be seen without them.
+    pub(crate) unresolved: Vec<Problem>,
+    /// Who vouches for the backends. At least one, though perhaps one that can never be had.
+    pub(crate) trust: Vec<Source>,
+    /// Where these are in the translation, once a cluster needs them.
+    pub(crate) emitted: Vec<u32>,
+    sni: Option<String>,
+    identity: UpstreamIdentity,
+    /// We have left a status there.
+    pub(crate) was_ours: bool,
+}
+
+/// A Service of the policy's namespace, or one port of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    service: String,
+    port: Option<String>,
+    /// Its place in the list.
+    index: usize,
+    /// There is no such port, so that nothing can meet it.
+    missing: Option<Problem>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Copy)]
+pub(crate) struct Port<'p> {
+    pub(crate) namespace: &'p str,
+    pub(crate) service: &'p str,
+    pub(crate) name: Option<&'p str>,
+}
+
+impl Policies {
+    pub(crate) fn read(objects: &[Object], services: &Services, controller: &str, list: &mut Vec<Finding>) -> Self {
+        let mut policies: Vec<_> =
+            objects.iter().filter_map(|object| Policy::read(object, services, controller, list)).collect();
+        policies.sort_by(|a, b| a.seniority.cmp(&b.seniority));
+        let mut of_service: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (index, policy) in policies.iter().enumerate() {
+            for target in &policy.targets {
+                let of = of_service.entry((policy.key.namespace.clone(), target.service.clone())).or_default();
+                if of.last() != Some(&index) {
+                    of.push(index);
+                }
+            }
+        }
+        for among in of_service.values() {
+            conflicts(&mut policies, among, list);
+        }
+        Self { list: policies, of_service }
+    }
+
+    /// The policies that are about a port, the one that is followed first: one for the port goes before one for the
+    /// whole Service, and an older before a younger one. Those for ports that the Service does not have come last.
+    pub(crate) fn about(&self, port: Port<'_>) -> Vec<usize> {
+        let of = self.of_service.get(&(port.namespace.to_owned(), port.service.to_owned()));
+        let mut about: Vec<_> =
+            of.into_iter().flatten().filter_map(|index| Some((self.list[*index].rank(port)?, *index))).collect();
+        about.sort_unstable();
+        about.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// Whether the first of [`Policies::about`] is one to follow.
+    pub(crate) fn follows(&self, policy: usize, port: Port<'_>) -> bool {
+        self.list[policy].rank(port).is_some_and(|rank| rank < Rank::Nowhere)
+    }
+
+    /// How the ports of a policy are spoken to. Puts its authorities into the translation when they are needed first.
+    pub(crate) fn tls(&mut self, policy: usize, sources: &mut Vec<Source>) -> UpstreamTls {
+        let policy = &mut self.list[policy];
+        if policy.emitted.is_empty() {
+            for source in &policy.trust {
+                policy.emitted.push(u32::try_from(sources.len()).expect("fewer sources than bytes of memory"));
+                sources.push(source.clone());
+            }
+        }
+        UpstreamTls {
+            sni: policy.sni.clone(),
+            trust: policy.emitted.clone(),
+            identity: policy.identity.clone(),
+            credential: None,
+        }
+    }
+}
+
+/// How near a policy is to a port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Port,
+    Service,
+    /// It is about another port, which is not there.
+    Nowhere,
+}
+
+/// Marks the policies of one Service that have a target of an older one.
+fn conflicts(policies: &mut [Policy], among: &[usize], list: &mut Vec<Finding>) {
+    for (nth, younger) in among.iter().enumerate().skip(1) {
+        for older in &among[..nth] {
+            let same = |target: &&Target| {
+                let others = policies[*older].targets.iter();
+                target.missing.is_none() && others.into_iter().any(|other| other.is(target))
+            };
+            let Some(target) = policies[*younger].targets.iter().find(same).cloned() else { continue };
+            let what = target.port.map_or_else(String::new, |port| format!("port `{port}` of "));
+            let older = &policies[*older].seniority.name;
+            let message = format!("{what}Service `{}` belongs to the older policy {older}", target.service);
+            let field = format!("spec.targetRefs[{}]", target.index);
+            let fault = Fault::new("conflicting-policy", field, message, "remove one of the two");
+            let key = policies[*younger].key.clone();
+            let problem = Findings::about(&key, list).refuse(fault.because("Conflicted"));
+            policies[*younger].conflict.get_or_insert(problem);
+            break;
+        }
+    }
+}
+
+impl Target {
+    fn is(&self, other: &Self) -> bool {
+        self.service == other.service && self.port == other.port
+    }
+}
+
+impl Policy {
+    fn read(object: &Object, services: &Services, controller: &str, list: &mut Vec<Finding>) -> Option<Self> {
+        let Some(BackendTlsPolicy { metadata, spec, status }) = sekisho_sdk::objects::read(object, list) else {
+            return Self::unreadable(object, services, list);
+        };
+        let mut findings = Findings::about(&object.key, list);
+        let targets = targets(&spec.target_refs, &object.key, services, &mut findings);
+        let mut reader = Reader { key: &object.key, findings, invalid: None, unresolved: Vec::new() };
+        reader.check_options(&spec);
+        let (sni, identity) = reader.identity(&spec.validation);
+        let trust = reader.trust(&spec.validation);
+        let Reader { invalid, unresolved, .. } = reader;
+        let trust = trust.into_iter().filter(|_| invalid.is_none()).collect();
+        Some(Self {
+            key: object.key.clone(),
+            generation: metadata.generation,
+            seniority: Seniority::new(metadata.creation_timestamp, &object.key.namespace, &object.key.name),
+            targets,
+            invalid,
+            conflict: None,
+            unresolved,
+            trust: trusting(trust, &object.key),
+            emitted: Vec::new(),
+            sni,
+            identity,
+            was_ours: status.ancestors.iter().any(|ancestor| ancestor.controller_name == controller),
+        })
+    }
+
+    /// What cannot be read still says which ports must not be spoken to in the clear.
+    fn unreadable(object: &Object, services: &Services, list: &mut Vec<Finding>) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Peek {
+            #[serde(default)]
+            metadata: Metadata,
+            spec: PeekSpec,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct PeekSpec {
+            target_refs: Vec<TargetRef>,
+        }
+        let Peek { metadata, spec } = serde_json::from_slice(&object.json).ok()?;
+        let key = object.key.clone();
+        Some(Self {
+            targets: targets(&spec.target_refs, &key, services, &mut Findings::about(&key, list)),
+            generation: metadata.generation,
+            seniority: Seniority::new(metadata.creation_timestamp, &key.namespace, &key.name),
+            invalid: Some(Problem::new(INVALID, "the policy cannot be read")),
+            conflict: None,
+            unresolved: Vec::new(),
+            trust: trusting(Vec::new(), &key),
+            emitted: Vec::new(),
+            sni: None,
+            identity: UpstreamIdentity::Unchecked,
+            was_ours: false,
+            key,
+        })
+    }
+
+    /// Why it is about nothing that is there, if so.
+    pub(crate) fn missing(&self) -> Option<&Problem> {
+        let missing: Vec<_> = self.targets.iter().filter_map(|target| target.missing.as_ref()).collect();
+        missing.first().copied().filter(|_| missing.len() == self.targets.len())
+    }
+
+    fn rank(&self, port: Port<'_>) -> Option<Rank> {
+        let rank = |target: &Target| match &target.port {
+            _ if target.service != port.service => None,
+            None => Some(Rank::Service),
+            Some(name) if Some(name.as_str()) == port.name => Some(Rank::Port),
+            Some(_) => target.missing.as_ref().map(|_| Rank::Nowhere),
+        };
+        self.targets.iter().filter_map(rank).min()
+    }
+}
+
+/// These sources; where there is none, one that nothing can fill, so that nobody is trusted.
+fn trusting(sources: Vec<Source>, policy: &ObjectKey) -> Vec<Source> {
+    if sources.is_empty() { vec![tls::source(policy.at("spec.validation"), Role::Trust, Vec::new())] } else { sources }
+}
+
+fn targets(specs: &[TargetRef], policy: &ObjectKey, services: &Services, findings: &mut Findings<'_>) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
+    if specs.is_empty() {
+        let message = "a policy without a target is about nothing";
+        findings.refuse(Fault::new("missing-field", "spec.targetRefs", message, "name a Service"));
+    }
+    for (index, spec) in specs.iter().enumerate() {
+        let field = format!("spec.targetRefs[{index}]");
+        if !spec.group.is_empty() || spec.kind != "Service" {
+            let message = format!("kind `{}` in group `{}` is no backend that is known here", spec.kind, spec.group);
+            findings.refuse(Fault::new("invalid-kind", field, message, "refer to a Service"));
+            continue;
+        }
+        let port = spec.section_name.clone().filter(|name| !name.is_empty());
+        let mut target = Target { service: spec.name.clone(), port, index, missing: None };
+        match (services.find(&policy.namespace, &spec.name), &target.port) {
+            (None, _) => {
+                let message = format!("there is no Service `{}` in namespace `{}`", spec.name, policy.namespace);
+                findings.warn(Fault::new("target-not-found", field, message, "create it, or correct the name"));
+            }
+            (Some(service), Some(port)) if service.spec.ports.iter().all(|known| known.name != *port) => {
+                let message = format!("Service `{}` has no port called `{port}`", spec.name);
+                let field = format!("{field}.sectionName");
+                let fault = Fault::new("target-not-found", field, message, "name one of its ports");
+                target.missing = Some(findings.refuse(fault.because("TargetNotFound")));
+            }
+            (Some(_), _) => {}
+        }
+        if !targets.iter().any(|known| known.is(&target)) {
+            targets.push(target);
+        }
+    }
+    targets
+}
+
+/// Reads what a policy demands; the first thing wrong is why it cannot be followed.
+struct Reader<'r, 'f> {
+    key: &'r ObjectKey,
+    findings: Findings<'f>,
+    invalid: Option<Problem>,
+    unresolved: Vec<Problem>,
+}
+
+impl Reader<'_, '_> {
+    fn refuse(&mut self, code: &'static str, field: &str, message: impl Into<String>, remedy: &str) {
+        let fault = Fault::new(code, format!("spec.{field}"), message, remedy).because(INVALID);
+        let problem = self.findings.refuse(fault);
+        self.invalid.get_or_insert(problem);
+    }
+
+    fn check_options(&mut self, spec: &BackendTlsPolicySpec) {
+        for key in spec.options.keys() {
+            let field = format!("options[{key}]");
+            if tls::is_ours(key) {
+                self.refuse("unsupported-option", &field, "there is no such option", "remove it");
+            } else {
+                let message = "this option belongs to another implementation and has no effect here";
+                self.findings.warn(Fault::new("unknown-option", format!("spec.{field}"), message, "remove it"));
+            }
+        }
+    }
+
+    /// The name that backends are asked for, and who they must be: that name, or any of the alternative ones.
+    fn identity(&mut self, validation: &Validation) -> (Option<String>, UpstreamIdentity) {
+        let hostname = hostname::parse_precise(&validation.hostname);
+        let mut names = Vec::new();
+        for (index, spec) in validation.subject_alt_names.iter().enumerate() {
+            match alternative_name(spec) {
+                Ok(name) => names.push(name),
+                Err(why) => {
+                    let field = format!("validation.subjectAltNames[{index}]");
+                    self.refuse(
+                        "invalid-subject-alt-name",
+                        &field,
+                        why,
+                        "give a `hostname` or a `uri`, as `type` says",
+                    );
+                }
+            }
+        }
+        match hostname {
+            Ok(hostname) if names.is_empty() => (Some(hostname.clone()), UpstreamIdentity::Name(hostname)),
+            Ok(hostname) => (Some(hostname), UpstreamIdentity::AnyOf(names)),
+            Err(why) => {
+                let remedy = "give the name in the certificate of the backend";
+                self.refuse("invalid-hostname", "validation.hostname", why, remedy);
+                (None, UpstreamIdentity::Unchecked)
+            }
+        }
+    }
+
+    fn trust(&mut self, validation: &Validation) -> Vec<Source> {
+        let well_known = validation.well_known_ca_certificates.as_deref().filter(|name| !name.is_empty());
+        let refs = &validation.ca_certificate_refs;
+        match well_known {
+            None if refs.is_empty() => {
+                let message = "the policy does not say who vouches for the backend";
+                self.refuse(
+                    "missing-field",
+                    "validation.caCertificateRefs",
+                    message,
+                    "name a ConfigMap with a key ca.crt",
+                );
+            }
+            None => {}
+            Some(_) if !refs.is_empty() => {
+                let message = "authorities are named, and well-known ones too";
+                self.refuse("unsupported-value", "validation.wellKnownCACertificates", message, "keep one of the two");
+            }
+            Some("System") => {
+                let origin = self.key.at("spec.validation.wellKnownCACertificates");
+                let candidates = vec![Locator::SystemRoots];
+                return vec![Source { origin, role: Role::Trust, candidates, when_deleted: WhenDeleted::Refuse }];
+            }
+            Some(other) => {
+                let message = format!("`{other}` is no set of authorities that is known here");
+                self.refuse("unsupported-value", "validation.wellKnownCACertificates", message, "use System");
+            }
+        }
+        let mut sources = Vec::new();
+        for (index, reference) in refs.iter().enumerate() {
+            let field = format!("spec.validation.caCertificateRefs[{index}]");
+            match self.authority(reference, &field) {
+                Ok(key) => sources.push(tls::source(self.key.at(&field), Role::Trust, vec![key])),
+                Err(fault) => {
+                    let problem = self.findings.refuse(fault);
+                    self.unresolved.push(problem);
+                    // Like one that is missing: it keeps the backend from being spoken to.
+                    sources.push(tls::source(self.key.at(&field), Role::Trust, Vec::new()));
+                }
+            }
+        }
+        sources
+    }
+
+    fn authority(&self, reference: &AuthorityRef, field: &str) -> Result<ObjectKey, Fault> {
+        let AuthorityRef { namespace, name, .. } = reference;
+        if let Some(fault) = reference.kind_fault(field) {
+            return Err(fault.because("InvalidKind"));
+        }
+        let fault = |message: &str, remedy: &str| {
+            Fault::new("invalid-ca-certificate-ref", field, message, remedy).because("InvalidCACertificateRef")
+        };
+        if name.is_empty() {
+            return Err(fault("the reference needs a name", "name a ConfigMap"));
+        }
+        if namespace.as_ref().is_some_and(|namespace| *namespace != self.key.namespace) {
+            let message = "a policy takes authorities from its own namespace only";
+            return Err(fault(message, "copy the ConfigMap into the policy's namespace"));
+        }
+        Ok(ObjectKey::new("", &reference.kind, &self.key.namespace, name))
+    }
+}
+
+fn alternative_name(spec: &SubjectAltName) -> Result<String, String> {
+    let said = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+    match (spec.kind.as_str(), said(&spec.hostname), said(&spec.uri)) {
+        ("Hostname", Some(name), None) => hostname::parse(&name).map(|_| name.to_ascii_lowercase()),
+        ("URI", None, Some(uri)) if uri.split_once("://").is_some_and(|(scheme, _)| !scheme.is_empty()) => Ok(uri),
+        ("URI", None, Some(uri)) => Err(format!("`{uri}` is no URI with a scheme")),
+        ("Hostname", ..) => Err("a name of type Hostname needs `hostname`, and nothing else".to_owned()),
+        ("URI", ..) => Err("a name of type URI needs `uri`, and nothing else".to_owned()),
+        (other, ..) => Err(format!("`{other}` is no type of name that is known here")),
+    }
+}
