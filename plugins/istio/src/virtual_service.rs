@@ -7,7 +7,7 @@ mod delegates;
 mod http;
 mod streams;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::objects::read;
@@ -105,18 +105,6 @@ pub(crate) fn read_all(
         }
     }
     VirtualServices { bound, delegates: followed }
-}
-
-/// The VirtualServices that are bound to each Gateway, by its name and in their order.
-pub(crate) fn by_gateway(services: &[VirtualService]) -> HashMap<&str, Vec<usize>> {
-    let mut bound: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (index, service) in services.iter().enumerate() {
-        let names: HashSet<&str> = service.gateways.iter().map(String::as_str).collect();
-        for name in names {
-            bound.entry(name).or_default().push(index);
-        }
-    }
-    bound
 }
 
 /// Reads one that has hosts.
