@@ -15,7 +15,6 @@ mod sockets;
 mod vault;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,6 +27,7 @@ use crate::bootstrap::Bootstrap;
 use crate::explain::{Answer, Question, View, explain};
 use crate::generation::Generation;
 use crate::memory;
+use crate::socket_name::SocketName;
 use crate::source::hints::Hints;
 use crate::worker::{Command, Handle, Publication, Settings, SpareWanted};
 use journal::Journal;
@@ -132,7 +132,7 @@ pub struct Control {
     number: u64,
     wake: Option<Instant>,
     /// Addresses that could not be bound, and when they are tried again.
-    unbound: BTreeSet<SocketAddr>,
+    unbound: BTreeSet<SocketName>,
     bind_again: Instant,
     /// Replacements that could not be made, and when that is tried again.
     spares_owed: Vec<(Instant, SpareWanted)>,
@@ -254,7 +254,7 @@ impl Control {
     fn build_and_publish(&mut self) {
         let started = Instant::now();
         let mut build = self.pipeline.build(started);
-        let unbound = self.sockets.bind(build.sockets.keys().copied(), self.workers.len());
+        let unbound = self.sockets.bind(build.sockets.keys().cloned(), self.workers.len());
         build.drop_unbound(&unbound);
         self.wake = build.wake;
         self.bind_again = started + BIND_AGAIN;
@@ -369,6 +369,8 @@ impl Control {
     fn stop(self) {
         self.board.drain();
         tracing::info!("draining");
+        // Whoever takes over finds no file in the way.
+        drop(self.sockets);
         for worker in &self.workers {
             worker.tell(Command::Drain);
         }

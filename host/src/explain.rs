@@ -34,6 +34,9 @@ pub struct Question {
     /// The client's certificates, leaf first: DER in base64.
     #[serde(default)]
     pub certificates: Vec<String>,
+    /// The Unix socket that it connects to, instead of the URL's port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unix_socket: Option<String>,
     /// The client's address.
     #[serde(default = "loopback")]
     pub client: IpAddr,

@@ -2,12 +2,12 @@
 //! over by reference.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::host_pattern::{HostIndex, HostPattern};
 use crate::model::{Input, Misdirected, Origin, Protocol, Route, StreamRoute, Transport};
 use crate::object::ObjectKey;
+use crate::socket_name::SocketName;
 use crate::tls::TlsListener;
 use crate::upstream::Cluster;
 
@@ -16,8 +16,8 @@ use crate::upstream::Cluster;
 pub struct Generation {
     /// Counts up.
     pub number: u64,
-    /// By address; each is bound.
-    pub sockets: BTreeMap<SocketAddr, Arc<Socket>>,
+    /// By where they are; each is bound.
+    pub sockets: BTreeMap<SocketName, Arc<Socket>>,
     /// One for each route plugin, in the bootstrap file's order.
     pub parts: Vec<Arc<Part>>,
 }
@@ -37,11 +37,11 @@ pub struct Part {
     pub clusters: Vec<Arc<Cluster>>,
 }
 
-/// One address that clients connect to.
+/// One place that clients connect to.
 #[derive(Debug)]
 pub struct Socket {
-    /// Its address.
-    pub address: SocketAddr,
+    /// Where it is.
+    pub address: SocketName,
     /// How clients begin on it.
     pub transport: Transport,
     /// Which names lead to which listener.

@@ -22,6 +22,7 @@ pub mod plugin;
 mod printable;
 mod pump;
 pub mod snapshot;
+pub mod socket_name;
 pub mod source;
 pub mod stream;
 pub mod tally;

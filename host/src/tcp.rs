@@ -14,6 +14,7 @@ use crate::http::Reason;
 use crate::model::StreamRoute;
 use crate::plugin::ConnectionHead;
 use crate::pump::{pump, silence};
+use crate::socket_name::SocketName;
 use crate::tally::StreamEnded;
 use crate::tls::{Alert, Handshake};
 use crate::upstream::{self, ClusterStream, connect_stream};
@@ -25,7 +26,7 @@ pub(crate) struct Caller {
     /// The address that it connected to.
     pub(crate) local: SocketAddr,
     /// The socket that it came in on.
-    pub(crate) socket: SocketAddr,
+    pub(crate) socket: SocketName,
     /// What a client asked for whose TLS ends elsewhere.
     pub(crate) sealed_sni: Option<Rc<str>>,
     /// What TLS established that ends here.

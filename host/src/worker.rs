@@ -12,7 +12,6 @@ mod routers;
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc as sync_mpsc};
@@ -23,6 +22,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+pub use accept::Listening;
 pub use connection::{Connection, InFlight, Progress};
 pub use places::{Place, Places};
 pub use report::{Pulse, Report};
@@ -31,6 +31,7 @@ pub use routers::{Loaded, PluginReport, RouteError};
 use crate::bootstrap::{Bootstrap, Headers, Limits, Trust};
 use crate::generation::Generation;
 use crate::plugin::{ConnectionHead, Head, Router};
+use crate::socket_name::SocketName;
 use crate::tally::Tally;
 use crate::upstream::Pool;
 use routers::Routers;
@@ -92,7 +93,7 @@ pub struct Publication {
     /// What is served.
     pub generation: Arc<Generation>,
     /// Sockets that are new in it.
-    pub sockets: Vec<(SocketAddr, std::net::TcpListener)>,
+    pub sockets: Vec<(SocketName, Listening)>,
     /// Instances of plugins whose table is new in it.
     pub routers: Vec<Loaded>,
     /// Told when every new request of this worker is served by the generation. It takes the instances that were replaced:
@@ -250,7 +251,7 @@ impl Worker {
     }
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Command>) {
-        let mut accepting: HashMap<SocketAddr, AbortHandle> = HashMap::new();
+        let mut accepting: HashMap<SocketName, AbortHandle> = HashMap::new();
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
             let command = tokio::select! {
@@ -300,7 +301,7 @@ impl Worker {
     }
 
     /// Instances first, then the generation that may call them, then the sockets that lead to it.
-    fn publish(self: &Rc<Self>, publication: Publication, accepting: &mut HashMap<SocketAddr, AbortHandle>) {
+    fn publish(self: &Rc<Self>, publication: Publication, accepting: &mut HashMap<SocketName, AbortHandle>) {
         let Publication { generation, sockets, routers, done } = publication;
         let replaced = self.routers.borrow_mut().replace(routers);
         *self.generation.borrow_mut() = Arc::clone(&generation);
@@ -313,7 +314,7 @@ impl Worker {
             kept
         });
         for (address, socket) in sockets {
-            match accept::start(self, address, socket) {
+            match accept::start(self, address.clone(), socket) {
                 Ok(task) => drop(accepting.insert(address, task)),
                 Err(error) => tracing::error!(%address, %error, "cannot accept on the socket"),
             }

@@ -40,5 +40,6 @@ mod storm;
 mod streams;
 mod task;
 mod tools;
+mod unix_sockets;
 mod upgrades;
 mod walk_through;

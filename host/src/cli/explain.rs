@@ -46,6 +46,9 @@ pub(super) struct Options {
     /// The client's certificate, with the issuers that it sends along, as PEM
     #[arg(long, visible_alias = "cert", value_name = "FILE")]
     client_cert: Option<PathBuf>,
+    /// A Unix socket to connect to instead of the URL's port: /run/gateway.sock, or @ and a name
+    #[arg(long, value_name = "PATH")]
+    unix_socket: Option<String>,
     /// The client's address
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     from: IpAddr,
@@ -112,7 +115,8 @@ impl Options {
             (None, false) => Sni::OfUrl,
         };
         let (url, method) = (self.url.clone(), self.method.clone());
-        Ok(Question { url, method, headers, sni, certificates, client: self.from })
+        let unix_socket = self.unix_socket.clone();
+        Ok(Question { url, method, headers, sni, certificates, unix_socket, client: self.from })
     }
 }
 
@@ -141,7 +145,10 @@ fn text(answer: &Answer, colours: Colours) -> String {
     if let Some(listener) = &answer.listener {
         let origin = &listener.origin;
         lines.line("listener", &format!("{} by {} {}", listener.name, origin.object, origin.field));
-        lines.more(&format!("claims {} on port {} of the objects", listener.hosts.join(", "), listener.port));
+        // A Unix socket has none.
+        let port =
+            if listener.port == 0 { String::new() } else { format!(" on port {} of the objects", listener.port) };
+        lines.more(&format!("claims {}{port}", listener.hosts.join(", ")));
     }
     lines.others(&answer.other_listeners);
     for certificate in &answer.certificates {

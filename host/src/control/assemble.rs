@@ -12,6 +12,7 @@ use crate::model::{self, Address, Translation, Transport};
 use crate::object::ObjectKey;
 use crate::plugin::ListenerState;
 use crate::snapshot::Snapshot;
+use crate::socket_name::SocketName;
 use crate::tls::TlsListener;
 
 /// One listener of one plugin, ready to be placed.
@@ -20,7 +21,7 @@ pub(super) struct Claim<'t> {
     pub(super) number: u32,
     pub(super) said: &'t model::Listener,
     pub(super) listener: Arc<Listener>,
-    pub(super) addresses: Result<Vec<SocketAddr>, String>,
+    pub(super) addresses: Result<Vec<SocketName>, String>,
     /// Older claims come first: time of creation, namespace, name, plugin, place in the translation.
     pub(super) age: (String, String, String, usize, u32),
 }
@@ -29,7 +30,7 @@ pub(super) struct Claim<'t> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Placed {
     /// It is on these sockets.
-    On(Vec<SocketAddr>),
+    On(Vec<SocketName>),
     /// Another has its place everywhere.
     Yielded(ObjectKey),
     /// There is no address for it.
@@ -41,10 +42,10 @@ pub(super) fn place(
     mut claims: Vec<Claim<'_>>,
     default_tls: Option<&Arc<TlsListener>>,
     findings: &mut Vec<Finding>,
-) -> (BTreeMap<SocketAddr, Socket>, BTreeMap<(usize, u32), Placed>) {
+) -> (BTreeMap<SocketName, Socket>, BTreeMap<(usize, u32), Placed>) {
     claims.sort_by(|a, b| a.age.cmp(&b.age));
-    let mut sockets: BTreeMap<SocketAddr, (Socket, ObjectKey)> = BTreeMap::new();
-    let mut origins: BTreeMap<SocketAddr, Vec<ObjectKey>> = BTreeMap::new();
+    let mut sockets: BTreeMap<SocketName, (Socket, ObjectKey)> = BTreeMap::new();
+    let mut origins: BTreeMap<SocketName, Vec<ObjectKey>> = BTreeMap::new();
     let mut placed = BTreeMap::new();
     let mut told = HashSet::new();
     for claim in claims {
@@ -59,11 +60,11 @@ pub(super) fn place(
         let mut on = Vec::new();
         let mut winner = None;
         for address in addresses {
-            let (socket, first) = sockets.entry(*address).or_insert_with(|| {
+            let (socket, first) = sockets.entry(address.clone()).or_insert_with(|| {
                 let default_tls =
                     default_tls.filter(|_| transport == Transport::Tls).and_then(|tls| tls.config.clone().ok());
                 let socket = Socket {
-                    address: *address,
+                    address: address.clone(),
                     transport,
                     hosts: HostIndex::new(),
                     listeners: Vec::new(),
@@ -79,7 +80,7 @@ pub(super) fn place(
                 continue;
             }
             let index = socket.listeners.len();
-            let owners = origins.entry(*address).or_default();
+            let owners = origins.entry(address.clone()).or_default();
             let mut held = false;
             for host in &claim.said.hosts {
                 match socket.hosts.insert(host, index) {
@@ -97,7 +98,7 @@ pub(super) fn place(
                 socket.some_sealed |= claim.listener.traffic == Traffic::Sealed;
                 socket.listeners.push(Arc::clone(&claim.listener));
                 owners.push(claim.said.origin.object.clone());
-                on.push(*address);
+                on.push(address.clone());
             }
         }
         let outcome = match winner {
@@ -136,24 +137,28 @@ pub(super) fn addresses(
     listener: &model::Listener,
     translation: &Translation,
     bootstrap: &Bootstrap,
-) -> Result<Vec<SocketAddr>, String> {
+) -> Result<Vec<SocketName>, String> {
+    let address = &translation.bindings[listener.binding].address;
+    if let Address::Unix(path) = address {
+        return Ok(vec![SocketName::Unix(path.as_str().into())]);
+    }
     let port = bootstrap.bound_port(listener.port);
     if port == 0 {
         return Err("port 0 is no port to listen on".to_owned());
     }
-    let shared = || bootstrap.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-    match &translation.bindings[listener.binding].address {
-        Address::Shared => Ok(shared()),
-        Address::Ip(ip) => Ok(vec![SocketAddr::new(*ip, port)]),
+    let on = |ip: &IpAddr| SocketName::from(SocketAddr::new(*ip, port));
+    let shared = || bootstrap.addresses.iter().map(on).collect();
+    match address {
+        Address::Ip(ip) => Ok(vec![on(ip)]),
+        Address::Shared | Address::Unix(_) => Ok(shared()),
         Address::Dedicated(wanted) if wanted.is_empty() => Ok(shared()),
         Address::Dedicated(wanted) => wanted
             .iter()
             .map(|text| {
                 let ip: IpAddr = text.parse().map_err(|_| format!("`{text}` is not an address of this host"))?;
-                Ok(SocketAddr::new(ip, port))
+                Ok(on(&ip))
             })
             .collect(),
-        Address::Unix(path) => Err(format!("`{path}`: sockets in the file system are not served by this version")),
     }
 }
 
@@ -170,10 +175,14 @@ pub(super) fn age(
 }
 
 /// The addresses that clients can use, for a binding's sockets: an unspecified one stands for this machine's own.
-pub(super) fn reachable(addresses: impl Iterator<Item = IpAddr>) -> Vec<String> {
+pub(super) fn reachable<'n>(names: impl Iterator<Item = &'n SocketName>) -> Vec<String> {
     let mut reachable: Vec<String> = Vec::new();
-    for address in addresses {
-        let text = if address.is_unspecified() { own_address(address).to_string() } else { address.to_string() };
+    for name in names {
+        let text = match name {
+            SocketName::Inet(address) if address.ip().is_unspecified() => own_address(address.ip()).to_string(),
+            SocketName::Inet(address) => address.ip().to_string(),
+            SocketName::Unix(_) => name.to_string(),
+        };
         if !reachable.contains(&text) {
             reachable.push(text);
         }
@@ -196,7 +205,7 @@ fn own_address(unspecified: IpAddr) -> IpAddr {
 pub(super) fn state(
     placed: Option<&Placed>,
     listener: &Listener,
-    unbound: &BTreeMap<SocketAddr, String>,
+    unbound: &BTreeMap<SocketName, String>,
 ) -> ListenerState {
     match placed {
         Some(Placed::Yielded(winner)) => ListenerState::Conflict(winner.clone()),

@@ -9,6 +9,7 @@ use super::pipeline::Pipeline;
 use super::sockets::{Refusal, try_out};
 use crate::bootstrap::Bootstrap;
 use crate::finding::{Finding, Places, Severity, Subject};
+use crate::socket_name::SocketName;
 
 /// For all names together.
 const LOOK_UP: Duration = Duration::from_secs(5);
@@ -36,16 +37,16 @@ pub fn check(bootstrap: Bootstrap) -> anyhow::Result<Checked> {
         build = pipeline.build(Instant::now());
     }
     let (in_use, refused): (Vec<_>, Vec<_>) =
-        try_out(build.sockets.keys().copied()).into_iter().partition(|(_, refusal)| *refusal == Refusal::InUse);
+        try_out(build.sockets.keys().cloned()).into_iter().partition(|(_, refusal)| *refusal == Refusal::InUse);
     build.drop_unbound(&refused.into_iter().map(|(address, refusal)| (address, refusal.to_string())).collect());
     let mut findings = build.findings;
-    let of_admin = try_out([admin].into_iter()).pop().map(|(_, refusal)| refusal);
+    let of_admin = try_out([admin.into()].into_iter()).pop().map(|(_, refusal)| refusal);
     // A gateway that runs has all of them, which is said once.
     if of_admin == Some(Refusal::InUse) {
         findings.push(runs_already(admin));
     } else {
         findings.extend(of_admin.map(|refusal| no_admin(admin, &refusal)));
-        findings.extend(in_use.into_iter().map(|(address, _)| address_in_use(address)));
+        findings.extend(in_use.iter().map(|(name, _)| address_in_use(name)));
     }
     findings.sort();
     Ok(Checked { findings, places: build.places })
@@ -65,10 +66,14 @@ fn runs_already(admin: SocketAddr) -> Finding {
         .remedy("if it is another process: free the address, or name one as `admin.address`")
 }
 
-fn address_in_use(address: SocketAddr) -> Finding {
-    let subject = Subject::Socket(address.to_string());
+fn address_in_use(name: &SocketName) -> Finding {
+    let remedy = match name {
+        SocketName::Inet(_) => {
+            "if it is another: free the address, or map the port to another one under `ports` in the bootstrap file"
+        }
+        SocketName::Unix(_) => "if it is another: end it, or name another path",
+    };
+    let subject = Subject::Socket(name.to_string());
     Finding::new(Severity::Info, subject, "address-in-use", "a process listens there, most likely the gateway itself")
-        .remedy(
-            "if it is another: free the address, or map the port to another one under `ports` in the bootstrap file",
-        )
+        .remedy(remedy)
 }

@@ -2,7 +2,6 @@
 //! publishes what comes out, `check` only reads it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use crate::model::{self, Locator, Origin, Role, Source, TlsVersions, WhenDeleted
 use crate::object::{OWN_KINDS, ObjectKey, POD};
 use crate::plugin::{Engine, Failure, ListenerState, Outcome, Router, SecretsPlugin, Status};
 use crate::snapshot::Snapshot;
+use crate::socket_name::SocketName;
 use crate::source::directory::{Directory, directory_of};
 use crate::tls::{CredentialMaterial, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
 use crate::worker::Loaded;
@@ -47,7 +47,7 @@ pub struct Pipeline {
 /// What comes out.
 pub struct Build {
     /// By address, whether or not it can be bound.
-    pub sockets: BTreeMap<SocketAddr, Arc<Socket>>,
+    pub sockets: BTreeMap<SocketName, Arc<Socket>>,
     /// One for each route plugin.
     pub parts: Vec<Arc<Part>>,
     /// What became of each plugin's translation; `live` is not known yet.
@@ -447,9 +447,15 @@ impl Build {
     }
 
     /// Takes out the sockets that could not be bound, and completes the outcomes.
-    pub fn drop_unbound(&mut self, unbound: &BTreeMap<SocketAddr, String>) {
+    pub fn drop_unbound(&mut self, unbound: &BTreeMap<SocketName, String>) {
         for (address, why) in unbound {
             self.sockets.remove(address);
+            let remedy = match address {
+                SocketName::Inet(_) => {
+                    "free it, map its port to another one under `ports`, or correct `addresses` in the bootstrap file"
+                }
+                SocketName::Unix(_) => "free it, correct its path, or let the gateway write the directory",
+            };
             self.findings.push(
                 Finding::new(
                     Severity::Error,
@@ -457,9 +463,7 @@ impl Build {
                     "cannot-bind",
                     format!("cannot listen: {why}"),
                 )
-                .remedy(
-                    "free it, map its port to another one under `ports`, or correct `addresses` in the bootstrap file",
-                ),
+                .remedy(remedy),
             );
         }
         for (placement, outcome) in self.placements.iter().zip(&mut self.outcomes) {
@@ -480,7 +484,6 @@ impl Build {
                         })
                         .flatten()
                         .filter(|address| !unbound.contains_key(address))
-                        .map(SocketAddr::ip)
                         .collect();
                     let reachable = assemble::reachable(addresses.into_iter());
                     if reachable.is_empty() { Err("none of its sockets is bound".to_owned()) } else { Ok(reachable) }

@@ -1,11 +1,18 @@
-//! Sockets: bound once, one for each worker, and kept for as long as a generation wants them.
+//! Sockets: bound once, one for each worker, and kept for as long as a generation wants them. Of a Unix socket, which
+//! nobody can share by binding, every worker has a duplicate.
+
+mod unix;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use self::unix::SocketFile;
+use crate::socket_name::SocketName;
+use crate::worker::Listening;
 
 /// Connections that the kernel holds until a worker takes them.
 const BACKLOG: i32 = 1024;
@@ -19,6 +26,12 @@ pub(super) enum Refusal {
     Clash(SocketAddr),
     NotOurs,
     Forbidden,
+    /// A file is there that is no socket.
+    NoSocket,
+    /// Of a Unix socket.
+    NoDirectory,
+    /// To put a Unix socket there.
+    NoPermission,
     Other(String),
 }
 
@@ -44,6 +57,9 @@ impl fmt::Display for Refusal {
             Self::Clash(other) => write!(f, "this gateway listens on {other} already"),
             Self::NotOurs => f.write_str("it is not an address of this machine"),
             Self::Forbidden => f.write_str("permission denied; ports below 1024 need CAP_NET_BIND_SERVICE"),
+            Self::NoSocket => f.write_str("a file is there that is no socket"),
+            Self::NoDirectory => f.write_str("its directory does not exist"),
+            Self::NoPermission => f.write_str("permission denied to put a socket there"),
             Self::Other(error) => f.write_str(error),
         }
     }
@@ -52,8 +68,8 @@ impl fmt::Display for Refusal {
 /// Which addresses are bound, and what workers still have to be given.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    bound: BTreeSet<SocketAddr>,
-    fresh: Vec<(SocketAddr, Vec<TcpListener>)>,
+    bound: BTreeMap<SocketName, Option<SocketFile>>,
+    fresh: Vec<(SocketName, Vec<Listening>)>,
 }
 
 impl Sockets {
@@ -61,41 +77,41 @@ impl Sockets {
     /// addresses that cannot be bound, and why.
     pub(super) fn bind(
         &mut self,
-        wanted: impl Iterator<Item = SocketAddr>,
+        wanted: impl Iterator<Item = SocketName>,
         workers: usize,
-    ) -> BTreeMap<SocketAddr, String> {
-        let wanted: BTreeSet<SocketAddr> = wanted.collect();
-        self.bound.retain(|address| wanted.contains(address));
+    ) -> BTreeMap<SocketName, String> {
+        let wanted: BTreeSet<SocketName> = wanted.collect();
+        self.bound.retain(|name, _| wanted.contains(name));
         let mut unbound = BTreeMap::new();
-        for address in wanted {
-            if self.bound.contains(&address) {
+        for name in wanted {
+            if self.bound.contains_key(&name) {
                 continue;
             }
-            match bind_for_all(address, workers) {
-                Ok(listeners) => {
-                    self.bound.insert(address);
-                    self.fresh.push((address, listeners));
+            match bind_for_all(&name, workers, self.bound.keys()) {
+                Ok((listeners, file)) => {
+                    self.bound.insert(name.clone(), file);
+                    self.fresh.push((name, listeners));
                 }
-                Err(error) => {
-                    let refusal = Refusal::new(address, &error, self.bound.iter().copied());
-                    unbound.insert(address, refusal.to_string());
-                }
+                Err(refusal) => drop(unbound.insert(name, refusal.to_string())),
             }
         }
         unbound
     }
 
-    /// Whether any of these addresses could be bound now.
-    pub(super) fn has_become_free(&self, addresses: &BTreeSet<SocketAddr>) -> bool {
-        addresses.iter().any(|address| bind(*address, false).is_ok())
+    /// Whether any of these could be bound now.
+    pub(super) fn has_become_free(&self, names: &BTreeSet<SocketName>) -> bool {
+        names.iter().any(|name| match name {
+            SocketName::Inet(address) => bind(*address, false).is_ok(),
+            SocketName::Unix(path) => unix::probe(path).is_ok(),
+        })
     }
 
     /// The new sockets, one of each for every worker.
-    pub(super) fn take(&mut self, workers: usize) -> Vec<Vec<(SocketAddr, TcpListener)>> {
+    pub(super) fn take(&mut self, workers: usize) -> Vec<Vec<(SocketName, Listening)>> {
         let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-        for (address, listeners) in self.fresh.drain(..) {
+        for (name, listeners) in self.fresh.drain(..) {
             for (share, listener) in shares.iter_mut().zip(listeners) {
-                share.push((address, listener));
+                share.push((name.clone(), listener));
             }
         }
         shares
@@ -103,22 +119,44 @@ impl Sockets {
 }
 
 /// Binds all of them as [`Sockets::bind`] does, and lets go again; those that cannot be bound, and why.
-pub(super) fn try_out(addresses: impl Iterator<Item = SocketAddr>) -> Vec<(SocketAddr, Refusal)> {
-    let mut held: Vec<(SocketAddr, Vec<TcpListener>)> = Vec::new();
+pub(super) fn try_out(names: impl Iterator<Item = SocketName>) -> Vec<(SocketName, Refusal)> {
+    let mut held: BTreeMap<SocketName, Vec<Listening>> = BTreeMap::new();
     let mut refused = Vec::new();
-    for address in addresses {
-        match bind_for_all(address, 1) {
-            Ok(listeners) => held.push((address, listeners)),
-            Err(error) => {
-                let bound = held.iter().map(|(address, _)| *address);
-                refused.push((address, Refusal::new(address, &error, bound)));
-            }
+    for name in names {
+        let tried = match &name {
+            SocketName::Inet(_) => bind_for_all(&name, 1, held.keys()).map(|(listeners, _)| listeners),
+            SocketName::Unix(path) => unix::probe(path).map(|()| Vec::new()),
+        };
+        match tried {
+            Ok(listeners) => drop(held.insert(name, listeners)),
+            Err(refusal) => refused.push((name, refusal)),
         }
     }
     refused
 }
 
-fn bind_for_all(address: SocketAddr, workers: usize) -> std::io::Result<Vec<TcpListener>> {
+/// What each worker accepts on, and the file to keep as long as one of them does.
+fn bind_for_all<'b>(
+    name: &SocketName,
+    workers: usize,
+    bound: impl Iterator<Item = &'b SocketName>,
+) -> Result<(Vec<Listening>, Option<SocketFile>), Refusal> {
+    match name {
+        SocketName::Inet(address) => {
+            let bound = bound.filter_map(SocketName::inet);
+            let listeners = bind_shared(*address, workers).map_err(|error| Refusal::new(*address, &error, bound))?;
+            Ok((listeners, None))
+        }
+        SocketName::Unix(path) => {
+            let (listener, file) = unix::bind(path)?;
+            let duplicates = (0..workers).map(|_| listener.try_clone().map(Listening::Unix));
+            let duplicates = duplicates.collect::<Result<_, _>>();
+            Ok((duplicates.map_err(|error| Refusal::Other(error.to_string()))?, file))
+        }
+    }
+}
+
+fn bind_shared(address: SocketAddr, workers: usize) -> std::io::Result<Vec<Listening>> {
     // Sockets that share a port let another process of the same user join unnoticed. One that does not share finds out
     // whether somebody else is there.
     drop(bind(address, false)?);
@@ -126,7 +164,7 @@ fn bind_for_all(address: SocketAddr, workers: usize) -> std::io::Result<Vec<TcpL
         .map(|_| {
             let socket = bind(address, true)?;
             socket.listen(BACKLOG)?;
-            Ok(socket.into())
+            Ok(Listening::Inet(socket.into()))
         })
         .collect()
 }
@@ -146,20 +184,23 @@ fn bind(address: SocketAddr, shared: bool) -> std::io::Result<Socket> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
     fn an_address_in_use_is_named_and_later_bound() {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = other.local_addr().unwrap();
+        let address = SocketName::from(other.local_addr().unwrap());
+        let bind = |sockets: &mut Sockets| sockets.bind([address.clone()].into_iter(), 2);
         let mut sockets = Sockets::default();
-        let unbound = sockets.bind([address].into_iter(), 2);
+        let unbound = bind(&mut sockets);
         assert!(unbound[&address].contains("in use"), "{unbound:?}");
         drop(other);
-        assert!(sockets.bind([address].into_iter(), 2).is_empty());
+        assert!(bind(&mut sockets).is_empty());
         let shares = sockets.take(2);
         assert_eq!(shares.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
-        assert!(sockets.bind([address].into_iter(), 2).is_empty(), "it stays bound");
+        assert!(bind(&mut sockets).is_empty(), "it stays bound");
         assert!(sockets.take(2).iter().all(Vec::is_empty));
     }
 
@@ -172,11 +213,15 @@ mod tests {
         // An address for documentation (RFC 5737) is nobody's.
         let (everywhere, nowhere) = (on_free([0; 4]), on_free([192, 0, 2, 1]));
         assert_eq!(
-            try_out([taken, everywhere, free, nowhere].into_iter()),
-            [(taken, Refusal::InUse), (free, Refusal::Clash(everywhere)), (nowhere, Refusal::NotOurs)]
+            try_out([taken, everywhere, free, nowhere].map(SocketName::from).into_iter()),
+            [
+                (taken.into(), Refusal::InUse),
+                (free.into(), Refusal::Clash(everywhere)),
+                (nowhere.into(), Refusal::NotOurs)
+            ]
         );
-        assert_eq!(try_out([free].into_iter()), [], "they are let go again");
-        let unbound = Sockets::default().bind([everywhere, free].into_iter(), 1);
-        assert_eq!(unbound[&free], format!("this gateway listens on {everywhere} already"));
+        assert_eq!(try_out([free.into()].into_iter()), [], "they are let go again");
+        let unbound = Sockets::default().bind([everywhere, free].map(SocketName::from).into_iter(), 1);
+        assert_eq!(unbound[&free.into()], format!("this gateway listens on {everywhere} already"));
     }
 }

@@ -8,6 +8,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::{Question, QuestionError, Sni};
+use crate::socket_name::SocketName;
 use crate::tls::{self, CertificateDer};
 
 /// Longest host name (RFC 1035 §2.3.4).
@@ -21,6 +22,8 @@ pub(super) struct Asked {
     pub(super) authority: String,
     pub(super) host: String,
     pub(super) port: Option<u16>,
+    /// Where the connection goes, when not to the URL's port.
+    pub(super) unix_socket: Option<SocketName>,
     pub(super) target: String,
     pub(super) method: Method,
     pub(super) headers: HeaderMap,
@@ -50,7 +53,7 @@ impl Asked {
         if host.len() > MOST_HOST {
             return Err(wrong("its host is longer than a name can be"));
         }
-        if raw && authority.port_u16().is_none() {
+        if raw && authority.port_u16().is_none() && question.unix_socket.is_none() {
             return Err(wrong("it names no port"));
         }
         let method = Method::from_bytes(question.method.as_bytes())
@@ -83,6 +86,7 @@ impl Asked {
             authority: authority.to_string(),
             host,
             port: authority.port_u16(),
+            unix_socket: question.unix_socket.as_deref().map(unix_socket),
             target: uri.path_and_query().map_or("/", PathAndQuery::as_str).to_owned(),
             method,
             headers,
@@ -91,4 +95,9 @@ impl Asked {
             client: question.client,
         })
     }
+}
+
+/// As `bind` of a Gateway has it, or without `unix://`.
+fn unix_socket(text: &str) -> SocketName {
+    SocketName::Unix(text.strip_prefix("unix://").unwrap_or(text).into())
 }

@@ -17,7 +17,7 @@ pub(super) fn listeners(
     for (address, elsewhere) in &generation.sockets {
         let here = elsewhere.address == socket.address;
         // One listener is often on several addresses of one port.
-        if !here && elsewhere.address.port() == socket.address.port() {
+        if !here && elsewhere.address.port().is_some_and(|port| socket.address.port() == Some(port)) {
             continue;
         }
         for listener in &elsewhere.listeners {

@@ -127,17 +127,19 @@ impl Walk<'_> {
         let secure = self.asked.secure;
         let bound = |port: u16| self.view.bootstrap.bound_port(port);
         let with_port = |port: u16| {
-            let on_port = |(address, _): &(&SocketAddr, &Arc<Socket>)| address.port() == port;
+            let bound = generation.sockets.values().filter_map(|socket| Some((socket.address.inet()?, socket)));
+            let on_port = |(address, _): &(SocketAddr, &Arc<Socket>)| address.port() == port;
             let ip: Option<IpAddr> = self.asked.host.parse().ok();
-            let reached = |(address, _): &(&SocketAddr, &Arc<Socket>)| {
+            let reached = |(address, _): &(SocketAddr, &Arc<Socket>)| {
                 let everywhere = |ip: IpAddr| address.ip().is_unspecified() && address.is_ipv4() == ip.is_ipv4();
                 ip.is_none_or(|ip| address.ip() == ip || everywhere(ip))
             };
-            let found = generation.sockets.iter().filter(on_port).find(reached);
-            found.map(|(_, socket)| Arc::clone(socket))
+            bound.filter(on_port).find(reached).map(|(_, socket)| Arc::clone(socket))
         };
         let own = if secure { 443 } else { 80 };
+        let unix = self.asked.unix_socket.clone();
         let found = match self.asked.port {
+            _ if unix.is_some() => unix.as_ref().and_then(|name| generation.sockets.get(name)).cloned(),
             Some(port) => with_port(port).or_else(|| with_port(bound(port))),
             None => with_port(bound(own)),
         };
@@ -155,7 +157,8 @@ impl Walk<'_> {
             };
             let at =
                 if self.asked.host.parse::<IpAddr>().is_ok() { format!("{} ", self.asked.host) } else { String::new() };
-            return Err(Stop::no_connection(format!("connection refused: no listener is on {at}port {port}; {open}")));
+            let at = unix.map_or_else(|| format!("{at}port {port}"), |name| name.to_string());
+            return Err(Stop::no_connection(format!("connection refused: no listener is on {at}; {open}")));
         };
         self.answer.socket = Some(SocketSaid { address: socket.address.to_string(), tls: socket.is_secure() });
         let asked = match secure {

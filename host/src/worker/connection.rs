@@ -13,17 +13,18 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Worker;
+use super::accept::Arrival;
 use super::guarded::Guarded;
 use super::joined::{Joined, Polled};
 use crate::bootstrap::{Headers, Limits};
 use crate::generation::Traffic;
 use crate::http::{Hop, LocalExecutor, Tunnel, serve};
 use crate::model::Transport;
+use crate::socket_name::{SocketName, UNIX_PEER};
 use crate::stream::Stream;
 use crate::tcp::{Caller, Passage};
 use crate::tls::{self, Accepted, Handshake, Refused, Sealed};
@@ -55,8 +56,8 @@ pub struct Connection {
     /// The worker that it belongs to.
     pub worker: Rc<Worker>,
     /// The socket that it came in on.
-    pub socket: SocketAddr,
-    /// The other end.
+    pub socket: SocketName,
+    /// The other end; [`UNIX_PEER`] of a Unix socket.
     pub peer: SocketAddr,
     /// This end, where the socket is for all addresses too.
     pub local: SocketAddr,
@@ -287,20 +288,20 @@ impl Drop for Handshaking<'_> {
 }
 
 /// Serves a connection by a task of its own.
-pub(super) fn start(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) {
+pub(super) fn start(worker: &Rc<Worker>, socket: &SocketName, arrival: Arrival) {
     let counted = Counted::new(worker);
+    let socket = socket.clone();
     tokio::task::spawn_local(async move {
         // Each boxed by itself: a connection has room for what it does now, and not for what it did before.
-        if let Some(serving) = Box::pin(begin(&counted.0, socket, stream, peer)).await {
+        if let Some(serving) = Box::pin(begin(&counted.0, socket, arrival)).await {
             serving.await;
         }
     });
 }
 
 /// Where a connection came in, and both of its ends.
-#[derive(Clone, Copy)]
 struct Ends {
-    socket: SocketAddr,
+    socket: SocketName,
     peer: SocketAddr,
     local: SocketAddr,
 }
@@ -309,21 +310,28 @@ struct Ends {
 type Serving = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Finds out what a client speaks; none when it is refused.
-async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer: SocketAddr) -> Option<Serving> {
+async fn begin(worker: &Rc<Worker>, socket: SocketName, arrival: Arrival) -> Option<Serving> {
     let limits = worker.limits();
-    let local = if socket.ip().is_unspecified() { stream.local_addr().unwrap_or(socket) } else { socket };
-    let ends = Ends { socket, peer, local };
-    let caller = |sealed_sni, handshake| Caller { client: peer, local, socket, sealed_sni, handshake };
-    let stream = Stream::new(stream).ok()?;
+    let peer = arrival.peer();
+    let (mut stream, local) = match arrival {
+        Arrival::Inet(stream, _) => {
+            let bound = socket.inet()?;
+            let local = if bound.ip().is_unspecified() { stream.local_addr().unwrap_or(bound) } else { bound };
+            (Stream::new(stream).ok()?, local)
+        }
+        Arrival::Unix(stream) => (Stream::from(stream), UNIX_PEER),
+    };
     let target = worker.generation().sockets.get(&socket).cloned()?;
     match target.transport {
         Transport::Http => {
-            let http2 = timeout(limits.header_timeout, is_http2(&stream)).await;
+            let http2 = timeout(limits.header_timeout, is_http2(&mut stream)).await;
+            let ends = Ends { socket, peer, local };
             return Some(http(worker, ends, limits, None, stream, matches!(http2, Ok(Ok(true)))));
         }
         Transport::Tcp => {
             let listener = target.for_sni(None)?;
-            return Some(bytes(Passage::new(worker, caller(None, None), listener), stream));
+            let caller = Caller { client: peer, local, socket, sealed_sni: None, handshake: None };
+            return Some(bytes(Passage::new(worker, caller, listener), stream));
         }
         Transport::Tls => {}
     }
@@ -340,14 +348,17 @@ async fn begin(worker: &Rc<Worker>, socket: SocketAddr, stream: TcpStream, peer:
             worker.tally().handshake(handshake.listener.as_ref(), result);
             let own = handshake.listener.as_ref().and_then(|name| target.named(name));
             if let Some(listener) = own.filter(|listener| listener.traffic == Traffic::Bytes) {
-                return Some(bytes(Passage::new(worker, caller(None, Some(handshake)), listener), *stream));
+                let caller = Caller { client: peer, local, socket, sealed_sni: None, handshake: Some(handshake) };
+                return Some(bytes(Passage::new(worker, caller, listener), *stream));
             }
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let ends = Ends { socket, peer, local };
             Some(http(worker, ends, limits, Some(handshake), *stream, http2))
         }
         Ok(Ok(Accepted::Sealed(sealed))) => {
             let listener = target.named(&sealed.listener)?;
-            Some(sealed_bytes(Passage::new(worker, caller(sealed.sni.clone(), None), listener), sealed))
+            let caller = Caller { client: peer, local, socket, sealed_sni: sealed.sni.clone(), handshake: None };
+            Some(sealed_bytes(Passage::new(worker, caller, listener), sealed))
         }
         Ok(Err(refused)) => {
             worker.tally().handshake(refused.listener(), refused.result());
@@ -392,7 +403,7 @@ fn sealed_bytes(mut passage: Passage, mut sealed: Sealed) -> Serving {
 }
 
 /// Whether the client begins with the HTTP/2 preface. No byte is taken from the stream.
-async fn is_http2(stream: &Stream) -> std::io::Result<bool> {
+async fn is_http2(stream: &mut Stream) -> std::io::Result<bool> {
     let mut start = [0; PREFACE.len()];
     loop {
         let seen = stream.peek(&mut start).await?;

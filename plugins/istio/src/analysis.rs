@@ -30,9 +30,17 @@ fn known(finding: &Finding) -> (&str, &str) {
             ("IST0101", "ReferencedResourceNotFound")
         }
         ("port-needed", _) => ("IST0112", "VirtualServiceDestinationPortSelectorRequired"),
+        ("duplicate-match", _) => ("IST0131", "VirtualServiceIneffectiveMatch"),
+        ("sidecar-routes", _) => ("IST0140", "IngressRouteRulesNotAffected"),
+        ("protocol-conflict", _) => ("IST0177", "ConflictingServiceEntryProtocol"),
         ("unreachable-rule", _) => ("IST0130", "VirtualServiceUnreachableRule"),
         ("host-not-in-gateway", _) => ("IST0132", "VirtualServiceHostNotFoundInGateway"),
-        ("system-authorities", _) => ("IST0128", "NoServerCertificateVerificationDestinationLevel"),
+        ("system-authorities" | "unverified-backend", _) if finding.origin.field.contains("portLevelSettings") => {
+            ("IST0129", "NoServerCertificateVerificationPortLevel")
+        }
+        ("system-authorities" | "unverified-backend", _) => {
+            ("IST0128", "NoServerCertificateVerificationDestinationLevel")
+        }
         ("conflict", _) => ("IST0145", "ConflictingGateways"),
         ("not-selected", _) => ("IST0127", "NoMatchingWorkloadsFound"),
         ("shared-certificate", _) => ("IST0138", "GatewayDuplicateCertificate"),

@@ -20,7 +20,7 @@ use sekisho_sdk::{Environment, Object, ObjectKey};
 
 use crate::duration::{self, milliseconds};
 use crate::findings::{Findings, Place};
-use crate::names::{self, full_host, is_dns_label};
+use crate::names::{Hiding, check_exports, full_host, is_dns_label};
 use crate::objects::destination_rule as objects;
 
 pub(crate) use policy::Settings;
@@ -250,7 +250,7 @@ fn read(
         check_selector(&said.match_labels, &at.field("workloadSelector"), findings);
         said.match_labels
     });
-    names::check_exports(&spec.export_to, &key.namespace, &at, findings);
+    check_exports(&spec.export_to, &key.namespace, Hiding::Refused, &at, findings);
     let mut exports: BTreeSet<String> = spec.export_to.into_iter().collect();
     if selector.is_some() {
         let own = exports.iter().all(|word| word == "." || *word == key.namespace);

@@ -88,22 +88,19 @@ impl ServerHosts {
     /// The names that both this server and `host` of a VirtualService in `namespace` claim: the more specific side of
     /// each pair.
     pub(crate) fn intersect(&self, host: &HostName, namespace: &str) -> Vec<HostName> {
-        let mut both = Vec::new();
-        if self.cover(host, namespace) {
-            both.push(host.clone());
-        }
-        let below = match host {
-            HostName::Any => String::new(),
-            HostName::Subdomains(suffix) | HostName::OneLabel(suffix) => reversed(suffix),
-            HostName::Exact(_) => return both,
-        };
-        let admitted = self
-            .by_suffix
-            .range(below.clone()..)
-            .take_while(|(key, _)| key.starts_with(&below))
-            .filter(|(_, (name, namespaces))| name != host && namespaces.admit(namespace));
-        both.extend(admitted.map(|(_, (name, _))| name.clone()));
-        both
+        let own = self.cover(host, namespace).then(|| host.clone());
+        own.into_iter().chain(self.below(host, namespace).cloned()).collect()
+    }
+
+    /// Whether there is any such name.
+    pub(crate) fn meet(&self, host: &HostName, namespace: &str) -> bool {
+        self.cover(host, namespace) || self.below(host, namespace).next().is_some()
+    }
+
+    /// The hosts open to `namespace` that `host` covers, without itself.
+    fn below(&self, host: &HostName, namespace: &str) -> impl Iterator<Item = &HostName> {
+        let open = move |(name, namespaces): &&(HostName, Namespaces)| name != host && namespaces.admit(namespace);
+        covered(&self.by_suffix, host).filter(open).map(|(name, _)| name)
     }
 
     /// Whether one of the hosts claims all of `host`.
@@ -117,24 +114,13 @@ impl ServerHosts {
     }
 
     fn find_covering(&self, host: &HostName, admitted: impl Fn(&Namespaces) -> bool) -> bool {
-        let open = |key: &str| self.by_suffix.get(key).is_some_and(|(_, namespaces)| admitted(namespaces));
-        let own = key(host);
-        if open(&own) || open("*") {
-            return true;
-        }
-        let (HostName::Exact(name) | HostName::Subdomains(name) | HostName::OneLabel(name)) = host else {
-            return false;
-        };
-        name.match_indices('.').any(|(dot, _)| open(&format!("{}*", reversed(&name[dot + 1..]))))
+        let open = |key: String| self.by_suffix.get(&key).is_some_and(|(_, namespaces)| admitted(namespaces));
+        open(key(host)) || wider(host).any(open)
     }
 
     /// Whether a wildcard among the hosts claims `host` as well, or `host` itself stands twice.
     pub(crate) fn cover_by_another(&self, host: &HostName) -> Option<&HostName> {
-        let (HostName::Exact(name) | HostName::Subdomains(name) | HostName::OneLabel(name)) = host else {
-            return None;
-        };
-        let suffixes = name.match_indices('.').map(|(dot, _)| format!("{}*", reversed(&name[dot + 1..])));
-        suffixes.chain(["*".to_owned()]).find_map(|key| self.by_suffix.get(&key)).map(|(name, _)| name)
+        wider(host).find_map(|key| self.by_suffix.get(&key)).map(|(name, _)| name)
     }
 
     /// Hosts without namespaces: those of a VirtualService.
@@ -148,12 +134,35 @@ impl ServerHosts {
 }
 
 /// `a.foo.com` is `com.foo.a`, `*.foo.com` is `com.foo.*`, any is `*`.
-fn key(host: &HostName) -> String {
+pub(crate) fn key(host: &HostName) -> String {
     match host {
         HostName::Any => "*".to_owned(),
         HostName::Exact(name) => reversed(name).trim_end_matches('.').to_owned(),
         HostName::Subdomains(suffix) | HostName::OneLabel(suffix) => format!("{}*", reversed(suffix)),
     }
+}
+
+/// The keys of the wildcards that cover `host`, the narrowest first.
+pub(crate) fn wider(host: &HostName) -> impl Iterator<Item = String> {
+    let (name, any) = match host {
+        HostName::Any => ("", None),
+        HostName::Exact(name) | HostName::Subdomains(name) | HostName::OneLabel(name) => {
+            (name.as_str(), Some("*".to_owned()))
+        }
+    };
+    name.match_indices('.').map(|(dot, _)| format!("{}*", reversed(&name[dot + 1..]))).chain(any)
+}
+
+/// What stands in `by_suffix` under hosts that `host` covers.
+pub(crate) fn covered<'m, T>(by_suffix: &'m BTreeMap<String, T>, host: &HostName) -> impl Iterator<Item = &'m T> {
+    let below = match host {
+        HostName::Any => Some(String::new()),
+        HostName::Subdomains(suffix) | HostName::OneLabel(suffix) => Some(reversed(suffix)),
+        HostName::Exact(_) => None,
+    };
+    below.into_iter().flat_map(|below| {
+        by_suffix.range(below.clone()..).take_while(move |(key, _)| key.starts_with(&below)).map(|(_, value)| value)
+    })
 }
 
 /// `foo.com` is `com.foo.`.

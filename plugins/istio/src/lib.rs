@@ -3,14 +3,15 @@
 //!
 //! From left to right, each part reading only what stands before it:
 //! `objects` (as written) → `gateway` with `tls` and `hosts`, `destination_rule`, `destinations`, `virtual_service` with
-//! `matching` and `action` (checked, `tenancy` says what may be claimed) → `listeners`, `routes` and `streams` (merged) →
-//! `translate` (the whole). `sources` are gathered on the way, `meeting` adds findings, `status` renders what became of it
+//! `matching` and `action` (checked, `tenancy` says what may be claimed) → `listeners`, `bound`, `routes` and `streams` (merged)
+//! → `translate` (the whole). `sources` are gathered on the way, `meeting` adds findings, `status` renders what became of it
 //! all.
 //!
 //! The semantics are those of Istio's own translation together with Envoy's matching, not of the API's comments alone.
 
 mod action;
 mod analysis;
+mod bound;
 mod destination_rule;
 mod destinations;
 mod duration;

@@ -48,7 +48,7 @@ fn report_hosts(service: &VirtualService, gateways: &[&Served], findings: &mut F
     let spec = Place::root(&service.key, "spec");
     let namespace = &service.key.namespace;
     for (index, host) in &service.hosts {
-        if gateways.iter().all(|served| served.all.intersect(host, namespace).is_empty()) {
+        if !gateways.iter().any(|served| served.all.meet(host, namespace)) {
             let message =
                 format!("no server of its Gateways has `{host}` for VirtualServices of namespace {namespace}");
             let remedy = "add the host to a server, or correct it here";
@@ -61,7 +61,7 @@ fn report_hosts(service: &VirtualService, gateways: &[&Served], findings: &mut F
 fn report_unasked(service: &VirtualService, gateways: &[&Served], findings: &mut Findings) {
     let namespace = &service.key.namespace;
     let met = |of: fn(&Served) -> &ServerHosts| {
-        let served = |host| gateways.iter().any(|served| !of(served).intersect(host, namespace).is_empty());
+        let served = |host| gateways.iter().any(|served| of(served).meet(host, namespace));
         service.hosts.iter().any(|(_, host)| served(host))
     };
     if !met(|served| &served.all) {

@@ -79,13 +79,23 @@ impl Exports {
     }
 }
 
+/// Whether an object may be exported to nobody (`~`): a ServiceEntry may, which sidecars still see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hiding {
+    Allowed,
+    Refused,
+}
+
 /// Says what is wrong with an `exportTo` that stands in an object of `namespace`.
-pub(crate) fn check_exports(list: &[String], namespace: &str, at: &Place<'_>, findings: &mut Findings) {
+pub(crate) fn check_exports(list: &[String], namespace: &str, hiding: Hiding, at: &Place<'_>, findings: &mut Findings) {
     let mut known = HashSet::new();
     for (index, text) in list.iter().enumerate() {
         let at = at.item("exportTo", index);
         let name = if text == "." { namespace } else { text };
-        if !matches!(name, "*" | "~") && !is_dns_label(name) {
+        if name == "~" && hiding == Hiding::Refused {
+            let message = "`~` exports it to nobody, which only a ServiceEntry can be";
+            findings.error(&at, "invalid-value", message, "write `.`, or remove the object");
+        } else if !matches!(name, "*" | "~") && !is_dns_label(name) {
             let message = format!("`{text}` is not a namespace");
             findings.error(&at, "invalid-value", message, "write `*`, `.` or a namespace");
         } else if !known.insert(name) {

@@ -121,7 +121,14 @@ fn share(
     let share = match percentage {
         Some(percentage) => fraction(percentage.value, &at.field("percentage"), findings)?,
         None => match u32::try_from(deprecated).ok().filter(|percent| *percent <= 100) {
-            Some(percent) => Fraction { numerator: percent * 10_000, denominator: 1_000_000 },
+            Some(percent) => {
+                if percent > 0 {
+                    let message = "`percent` is an old form of `percentage`";
+                    let remedy = "write `percentage: { value: … }`";
+                    findings.info(&at.field("percent"), "deprecated-field", message, remedy);
+                }
+                Fraction { numerator: percent * 10_000, denominator: 1_000_000 }
+            }
             None => {
                 let message = format!("{deprecated} is not a percentage");
                 findings.error(&at.field("percent"), "invalid-value", message, "write a number from 0 to 100");
@@ -147,6 +154,11 @@ pub(crate) fn cors(said: Option<&CorsPolicy>, at: &Place<'_>, findings: &mut Fin
     let Some(said) = said else { return Some(None) };
     let at = at.field("corsPolicy");
     let origins = if said.allow_origins.is_empty() {
+        if !said.allow_origin.is_empty() {
+            let message = "`allowOrigin` is an old form of `allowOrigins`";
+            let remedy = "write `allowOrigins: [{ exact: … }]`";
+            findings.info(&at.field("allowOrigin"), "deprecated-field", message, remedy);
+        }
         Some(said.allow_origin.iter().map(|origin| exact(origin)).collect())
     } else {
         let origins = said.allow_origins.iter().enumerate();

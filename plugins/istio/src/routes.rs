@@ -14,12 +14,13 @@ use sekisho_sdk::table::{self, Condition, ListenerRules, OnMiss, PathRule};
 
 use self::hosts::{Hosts, Placed};
 use crate::action::OnServer;
+use crate::bound::Bound;
 use crate::destinations::Destinations;
 use crate::findings::{Findings, Place};
 use crate::gateway::{Gateway, Kind, Server};
 use crate::listeners::Listeners;
 use crate::tenancy::Tenants;
-use crate::virtual_service::{Rule, VirtualService, by_gateway};
+use crate::virtual_service::{Rule, VirtualService};
 
 /// What requests meet.
 #[derive(Debug, Default)]
@@ -33,6 +34,7 @@ pub(crate) struct Routes {
 /// What the rules of VirtualServices lead to, and where.
 pub(crate) struct Places<'p> {
     pub(crate) gateways: &'p [Gateway],
+    pub(crate) bound: &'p Bound<'p>,
     pub(crate) tenants: &'p Tenants,
     pub(crate) destinations: &'p mut Destinations,
 }
@@ -44,16 +46,14 @@ pub(crate) fn build(
     services: &[VirtualService],
     findings: &mut Findings,
 ) -> Routes {
-    let bound = by_gateway(services);
     let routes = Routes { of: vec![Vec::new(); services.len()], ..Routes::default() };
-    let Places { gateways, tenants, destinations } = places;
-    let mut builder = Builder { services, tenants, destinations, findings, routes, known: HashMap::new() };
+    let Places { gateways, bound, tenants, destinations } = places;
+    let mut builder = Builder { services, bound, tenants, destinations, findings, routes, known: HashMap::new() };
     for (listener, servers) in listeners.listeners.iter_mut().zip(&listeners.servers) {
         let mut hosts = Hosts::default();
         for id in servers {
             let gateway = &gateways[id.gateway];
-            let bound = bound.get(gateway.name.as_str()).map_or(&[][..], Vec::as_slice);
-            builder.add(&mut hosts, &gateway.servers[id.server], (id.gateway, &gateway.name), bound);
+            builder.add(&mut hosts, &gateway.servers[id.server], (id.gateway, &gateway.name));
         }
         let virtual_hosts = hosts.finish(listener.port, services, builder.findings);
         listener.inputs.clone_from(&hosts.inputs.names);
@@ -82,6 +82,7 @@ pub(crate) fn report_not_allowed(
 
 struct Builder<'b> {
     services: &'b [VirtualService],
+    bound: &'b Bound<'b>,
     tenants: &'b Tenants,
     destinations: &'b mut Destinations,
     findings: &'b mut Findings,
@@ -93,7 +94,7 @@ struct Builder<'b> {
 type RouteKey = (usize, usize, Option<usize>, Option<OnServer>);
 
 impl Builder<'_> {
-    fn add(&mut self, hosts: &mut Hosts, server: &Server, (gateway, name): (usize, &str), bound: &[usize]) {
+    fn add(&mut self, hosts: &mut Hosts, server: &Server, (gateway, name): (usize, &str)) {
         let tls = match server.kind {
             Kind::Http { .. } => false,
             Kind::Https(_) => true,
@@ -105,8 +106,8 @@ impl Builder<'_> {
         };
         let on = OnServer { port: server.port, tls };
         let services = self.services;
-        for index in bound {
-            let service = &services[*index];
+        for index in self.bound.near(name, &server.hosts) {
+            let service = &services[index];
             let namespace = &service.key.namespace;
             let mut list = None;
             for (position, said) in &service.hosts {
@@ -115,9 +116,9 @@ impl Builder<'_> {
                         report_not_allowed(service, *position, &host, server.port, self.findings);
                         continue;
                     }
-                    let list = list.get_or_insert_with(|| self.rules(*index, (gateway, name), on, hosts));
+                    let list = list.get_or_insert_with(|| self.rules(index, (gateway, name), on, hosts));
                     if !list.is_empty() {
-                        hosts.claim(&host, redirect, (*index, gateway), list);
+                        hosts.claim(&host, redirect, (index, gateway), list);
                     }
                 }
             }

@@ -12,13 +12,14 @@ use sekisho_sdk::model::{StreamRoute, StreamTarget};
 use sekisho_sdk::table::{ConnectionRule, ListenerRules, ServerName, Subnet};
 use sekisho_sdk::{Origin, Severity};
 
+use crate::bound::Bound;
 use crate::destinations::{Backend, Destinations};
 use crate::findings::{Findings, Place};
 use crate::gateway::{Kind, Server};
 use crate::listeners::Listeners;
 use crate::routes::{Places, report_not_allowed};
 use crate::tenancy::Tenants;
-use crate::virtual_service::{StreamMatch, StreamRule, VirtualService, by_gateway};
+use crate::virtual_service::{StreamMatch, StreamRule, VirtualService};
 
 /// What connections meet.
 #[derive(Debug, Default)]
@@ -36,24 +37,20 @@ pub(crate) fn build(
     tables: &mut [ListenerRules],
     findings: &mut Findings,
 ) -> Streams {
-    let bound = by_gateway(services);
     let streams = Streams { routes: Vec::new(), of: vec![Vec::new(); services.len()] };
-    let Places { gateways, tenants, destinations } = places;
-    let mut builder = Builder { services, tenants, destinations, findings, streams, known: HashMap::new() };
+    let Places { gateways, bound, tenants, destinations } = places;
+    let mut builder = Builder { services, bound, tenants, destinations, findings, streams, known: HashMap::new() };
     let mut asked = HashMap::new();
     for (servers, table) in listeners.servers.iter().zip(tables) {
         // Only plain HTTP servers share a listener.
         let [id] = servers[..] else { continue };
         let gateway = &gateways[id.gateway];
         let server = &gateway.servers[id.server];
-        let bound = bound.get(gateway.name.as_str()).map_or(&[][..], Vec::as_slice);
         let (rules, refuses) = match &server.kind {
             Kind::Http { .. } | Kind::Https(_) => continue,
-            Kind::Passthrough => (builder.by_name(server, &gateway.name, bound, &mut asked), false),
-            Kind::Tls(termination) => {
-                (builder.for_all(server, &gateway.name, bound), termination.credentials.is_empty())
-            }
-            Kind::Tcp => (builder.for_all(server, &gateway.name, bound), false),
+            Kind::Passthrough => (builder.by_name(server, &gateway.name, &mut asked), false),
+            Kind::Tls(termination) => (builder.for_all(server, &gateway.name), termination.credentials.is_empty()),
+            Kind::Tcp => (builder.for_all(server, &gateway.name), false),
         };
         // Of one that refuses its clients there is enough to say.
         if rules.is_empty() && !refuses {
@@ -67,6 +64,7 @@ pub(crate) fn build(
 
 struct Builder<'b> {
     services: &'b [VirtualService],
+    bound: &'b Bound<'b>,
     tenants: &'b Tenants,
     destinations: &'b mut Destinations,
     findings: &'b mut Findings,
@@ -104,12 +102,12 @@ struct Taken {
 
 impl Builder<'_> {
     /// Rules by the name that clients ask for.
-    fn by_name(&mut self, server: &Server, gateway: &str, bound: &[usize], asked: &mut Asked) -> Vec<ServerName> {
+    fn by_name(&mut self, server: &Server, gateway: &str, asked: &mut Asked) -> Vec<ServerName> {
         let mut claims: Vec<Claim> = Vec::new();
         let mut taken: HashMap<&HostName, Vec<Taken>> = HashMap::new();
         let services = self.services;
-        for service_index in bound {
-            let service = &services[*service_index];
+        for service_index in self.bound.near(gateway, &server.hosts) {
+            let service = &services[service_index];
             if !self.meet(server, service) {
                 continue;
             }
@@ -118,7 +116,7 @@ impl Builder<'_> {
                     let mut names = Vec::new();
                     for (position, said) in &one.names {
                         let both = server.hosts.intersect(said, &service.key.namespace);
-                        *asked.entry((*service_index, index, *number, *position)).or_default() |= !both.is_empty();
+                        *asked.entry((service_index, index, *number, *position)).or_default() |= !both.is_empty();
                         names.extend(both.into_iter().map(|name| (name, said)));
                     }
                     names.retain(|(name, _)| self.tenants.allow(&service.key.namespace, name, Some(server.port)));
@@ -131,10 +129,10 @@ impl Builder<'_> {
                         self.report_duplicate(rule, *number, said, server, &services[owner]);
                         continue;
                     }
-                    let stream = self.stream((*service_index, Of::Tls, index), rule, server.port);
+                    let stream = self.stream((service_index, Of::Tls, index), rule, server.port);
                     for (_, said) in &one.names {
                         let (sources, destinations) = (one.sources.clone(), one.destinations.clone());
-                        let claim = Taken { sources, destinations, service: *service_index };
+                        let claim = Taken { sources, destinations, service: service_index };
                         taken.entry(said).or_default().push(claim);
                     }
                     claims.extend(names.into_iter().map(|(name, said)| {
@@ -148,12 +146,12 @@ impl Builder<'_> {
     }
 
     /// The first rule for all connections, and those before it that look at addresses.
-    fn for_all(&mut self, server: &Server, gateway: &str, bound: &[usize]) -> Vec<ServerName> {
+    fn for_all(&mut self, server: &Server, gateway: &str) -> Vec<ServerName> {
         let mut rules = Vec::new();
         let mut taker: Option<usize> = None;
         let services = self.services;
-        for service_index in bound {
-            let service = &services[*service_index];
+        for service_index in self.bound.near(gateway, &server.hosts) {
+            let service = &services[service_index];
             if !self.meet(server, service) {
                 continue;
             }
@@ -167,12 +165,12 @@ impl Builder<'_> {
                     report_unreachable(rule, server, &services[taker], self.findings);
                     continue;
                 }
-                let stream = self.stream((*service_index, Of::Tcp, index), rule, server.port);
+                let stream = self.stream((service_index, Of::Tcp, index), rule, server.port);
                 for (_, one) in fitting {
                     let (sources, destinations) = (one.sources.clone(), one.destinations.clone());
                     rules.push(ConnectionRule { stream, sources, destinations });
                     if one.is_from_everywhere() {
-                        taker = Some(*service_index);
+                        taker = Some(service_index);
                         break;
                     }
                 }

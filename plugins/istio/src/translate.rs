@@ -5,6 +5,7 @@ use sekisho_sdk::table::{Table, encode};
 use sekisho_sdk::{Description, Environment, Finding, Kind, Object, ObjectKey, Outcome, RoutePlugin, Severity, Status};
 use serde::Deserialize;
 
+use crate::bound::Bound;
 use crate::destination_rule::DestinationRules;
 use crate::destinations::Destinations;
 use crate::findings::Findings;
@@ -125,7 +126,9 @@ impl RoutePlugin for Istio {
         };
         let services = virtual_service::read_all(&objects.virtual_services, &scope, &mut destinations, &mut findings);
         let mut listeners = listeners::place(&gateways, &mut destinations.sources, &mut findings);
-        let mut places = Places { gateways: &gateways, tenants: &tenants, destinations: &mut destinations };
+        let bound = Bound::of(&services.bound);
+        let mut places =
+            Places { gateways: &gateways, bound: &bound, tenants: &tenants, destinations: &mut destinations };
         let mut routes = routes::build(&mut places, &mut listeners, &services.bound, &mut findings);
         let streams = streams::build(&mut places, &listeners, &services.bound, &mut routes.tables, &mut findings);
         meeting::report(&gateways, &services.bound, &mut findings);

@@ -5,9 +5,10 @@
 
 mod delegates;
 mod http;
+mod sidecars;
 mod streams;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::objects::read;
@@ -15,11 +16,12 @@ use sekisho_sdk::{Environment, Finding, Object, ObjectKey};
 
 use self::delegates::{Delegates, Objects};
 pub(crate) use self::http::Rule;
+use self::sidecars::Sidecars;
 pub(crate) use self::streams::{StreamMatch, StreamRule};
 use crate::destinations::Destinations;
 use crate::findings::{Findings, Place};
 use crate::hosts::ServerHosts;
-use crate::names::{Exports, MESH, full_host, gateway_reference, is_short};
+use crate::names::{Exports, Hiding, MESH, check_exports, full_host, gateway_reference, is_short};
 use crate::objects::virtual_service as objects;
 use crate::tenancy::Tenants;
 
@@ -71,6 +73,7 @@ pub(crate) fn read_all(
     let by_name: Objects<'_> =
         objects.iter().map(|object| ((&*object.key.namespace, &*object.key.name), object)).collect();
     let mut delegates = Delegates::default();
+    let mut sidecars = Sidecars::default();
     let mut hostless = Vec::new();
     let mut bound = Vec::new();
     for object in objects {
@@ -83,10 +86,16 @@ pub(crate) fn read_all(
             hostless.push((object, service.metadata.generation, !service.spec.gateways.is_empty(), said));
             continue;
         }
+        sidecars.hear(&object.key, &service.spec, scope.domain);
         let (delegates, destinations) = (&mut delegates, &mut *destinations);
         let mut reader = Reader { scope, objects: &by_name, delegates, destinations, findings };
-        bound.extend(reader.check(&object.key, service, said));
+        let read = reader.check(&object.key, &service, said);
+        if read.is_some() {
+            sidecars.serve(&object.key, &service.spec, scope.domain);
+        }
+        bound.extend(read);
     }
+    sidecars.report(findings);
     bound.sort_by(|a, b| a.order.cmp(&b.order));
     let mut followed = Vec::new();
     for (object, generation, has_gateways, mut said) in hostless {
@@ -107,18 +116,6 @@ pub(crate) fn read_all(
     VirtualServices { bound, delegates: followed }
 }
 
-/// The VirtualServices that are bound to each Gateway, by its name and in their order.
-pub(crate) fn by_gateway(services: &[VirtualService]) -> HashMap<&str, Vec<usize>> {
-    let mut bound: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (index, service) in services.iter().enumerate() {
-        let names: HashSet<&str> = service.gateways.iter().map(String::as_str).collect();
-        for name in names {
-            bound.entry(name).or_default().push(index);
-        }
-    }
-    bound
-}
-
 /// Reads one that has hosts.
 struct Reader<'r> {
     scope: &'r Scope<'r>,
@@ -132,18 +129,18 @@ impl Reader<'_> {
     fn check(
         &mut self,
         key: &ObjectKey,
-        service: objects::VirtualService,
+        objects::VirtualService { metadata, spec }: &objects::VirtualService,
         mut said: Vec<Finding>,
     ) -> Option<VirtualService> {
-        let objects::VirtualService { metadata, spec } = service;
         let at = Place::root(key, "spec");
-        let bound = bindings(&spec, key, self.scope, &at, self.findings);
+        let bound = bindings(spec, key, self.scope, &at, self.findings);
         // One that names no Gateway at all may have misspelt the field that would; of one that is bound elsewhere
         // nothing is said.
         if bound.is_some() || spec.gateways.is_empty() {
             self.findings.list().append(&mut said);
         }
         let gateways = bound?;
+        check_exports(&spec.export_to, &key.namespace, Hiding::Refused, &at, self.findings);
         let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
         let own = &self.scope.environment.namespace;
         if !exports.reach(own, &key.namespace) {
@@ -173,7 +170,7 @@ impl Reader<'_> {
             Exports::Listed(_) => 1,
             Exports::All => 2,
         };
-        let order = (rank, metadata.creation_timestamp, key.name.clone(), key.namespace.clone());
+        let order = (rank, metadata.creation_timestamp.clone(), key.name.clone(), key.namespace.clone());
         let generation = metadata.generation;
         Some(VirtualService { key: key.clone(), generation, hosts, gateways, rules, tls, tcp, order })
     }

@@ -199,6 +199,11 @@ fn mirrors(
         Some(())
     };
     if let Some(destination) = &said.mirror {
+        if said.mirror_percent.is_some() {
+            let message = "`mirrorPercent` is an old form of `mirrorPercentage`";
+            let remedy = "write `mirrorPercentage: { value: … }`";
+            findings.info(&at.field("mirrorPercent"), "deprecated-field", message, remedy);
+        }
         #[expect(clippy::cast_precision_loss, reason = "percentages are small")]
         let deprecated = said.mirror_percent.map(|percent| percent as f64);
         let percent = said.mirror_percentage.as_ref().map(|percent| percent.value).or(deprecated);

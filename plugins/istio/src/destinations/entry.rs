@@ -10,7 +10,7 @@ use sekisho_sdk::{Object, ObjectKey};
 
 use super::{Backing, Group, Members, Port, Speaks};
 use crate::findings::{Findings, Place};
-use crate::names::{Exports, check_exports, full_host, is_dns_label, port_number};
+use crate::names::{Exports, Hiding, check_exports, full_host, is_dns_label, port_number};
 use crate::objects::{EntryPort, ServiceEntry, ServiceEntrySpec, WorkloadEntry};
 
 /// A ServiceEntry, once per host.
@@ -26,7 +26,7 @@ pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Op
     let at = Place::root(key, "spec");
     remark(&spec, &at, findings);
     check_addresses(&spec, &at, findings);
-    check_exports(&spec.export_to, &key.namespace, &at, findings);
+    check_exports(&spec.export_to, &key.namespace, Hiding::Allowed, &at, findings);
     let ports: Rc<[Port]> = ports(&spec, &at, findings).into();
     let members = members(&spec, &ports, &at, findings);
     let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);

@@ -93,11 +93,17 @@ impl Rules<'_, '_> {
         mut matches: Vec<(usize, Match)>,
         place: &dyn Fn(usize) -> Origin,
     ) {
-        for (number, one) in matches.iter().filter(|(_, one)| one.servers.are_any()) {
-            if !self.matched.insert(one.clone()) {
-                let message = "the same match stands further up, so that this one is never reached".to_owned();
-                let findings = &mut *self.reader.findings;
-                findings.say(Severity::Warning, place(*number), "unreachable-rule", message, "remove it");
+        let asked = matches.iter().filter(|(_, one)| one.servers.are_any());
+        let repeated = asked.filter(|(_, one)| !self.matched.insert(one.clone())).map(|(number, _)| *number);
+        let repeated: Vec<usize> = repeated.collect();
+        let every = repeated.len() == matches.len();
+        for at in repeated.into_iter().map(place) {
+            let message = "the same match stands further up, so that this one is never reached".to_owned();
+            let findings = &mut *self.reader.findings;
+            if every {
+                findings.say(Severity::Warning, at, "unreachable-rule", message, "remove it");
+            } else {
+                findings.say(Severity::Warning, at, "duplicate-match", message, "remove it");
             }
         }
         let end = matches.iter().position(|(_, one)| one.is_catch_all() && one.servers.are_all());
