@@ -22,7 +22,7 @@ test: ## Run every test, after fetching what the tests need
 	@scripts/prerequisites.sh test
 	@scripts/plugins.sh tests
 	@scripts/test-tools.sh
-	cargo build --locked --workspace --all-targets
+	cargo build --locked --workspace
 	cargo test --locked --workspace
 
 soak: build ## Reload ten thousand times, and five thousand times under load (about ten minutes)

@@ -119,7 +119,10 @@ impl Gateway {
     /// Sends a signal: `HUP`, `TERM`, `INT`.
     pub fn signal(&self, name: &str) {
         let kill = r#"kill -s "$1" "$2""#;
-        _ = Command::new("sh").args(["-c", kill, "kill", name, &self.child.id().to_string()]).status();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", kill, "kill", name, &self.child.id().to_string()]);
+        // One that has ended is sent nothing, which nobody has to hear of.
+        _ = shell.stderr(Stdio::null()).status();
     }
 
     /// Waits for its end.

@@ -282,14 +282,15 @@ impl Pipeline {
         let gateway = &self.bootstrap.gateway;
         let labels: Vec<String> = gateway.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let message = format!(
-            "nothing is served: no Gateway is for this gateway, whose labels are {} and whose class is {}",
+            "nothing is served: no object is for this gateway, whose labels are {} and whose class is {}",
             labels.join(","),
             gateway.class_name
         );
         let path = self.bootstrap.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
         let subject = Subject::File { path, at: None };
-        Finding::new(Severity::Warning, subject, "nothing-served", message)
-            .remedy("compare `selector` or `gatewayClassName` of your Gateways with `gateway` in the bootstrap file")
+        Finding::new(Severity::Warning, subject, "nothing-served", message).remedy(
+            "compare what objects choose a gateway by (`selector`, a class) with `gateway` in the bootstrap file",
+        )
     }
 
     fn refresh_plugins(&mut self, snapshot: &Snapshot, findings: &mut Vec<Finding>) {
