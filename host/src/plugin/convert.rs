@@ -8,6 +8,7 @@ mod cluster;
 mod policies;
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,6 +118,16 @@ fn name(said: String) -> String {
     printable(said, printable::NAME)
 }
 
+/// The same for a name that tells things apart: where it is cut, the end says what of.
+fn unique_name(said: String) -> String {
+    if said.len() <= printable::NAME {
+        return name(said);
+    }
+    let mut whole = DefaultHasher::new();
+    said.hash(&mut whole);
+    format!("{}#{:016x}", printable(said, printable::NAME - 17), whole.finish())
+}
+
 pub(super) fn key(key: types::ObjectKey) -> ObjectKey {
     ObjectKey { group: name(key.group), kind: name(key.kind), namespace: name(key.namespace), name: name(key.name) }
 }
@@ -165,7 +176,7 @@ fn binding(binding: wit::Binding) -> Result<Binding, String> {
 }
 
 fn listener(listener: wit::Listener, bindings: usize, sources: usize) -> Result<Listener, String> {
-    let name = name(listener.name);
+    let name = unique_name(listener.name);
     let at = |what: String| format!("listener `{name}`: {what}");
     let binding = index(listener.binding, bindings).map_err(|e| at(format!("binding {e}")))?;
     let mut refused = None;
@@ -350,5 +361,19 @@ pub(super) fn outcome(outcome: &Outcome) -> translator::Outcome {
             .collect(),
         refused_routes: outcome.refused_routes.clone(),
         refused_clusters: outcome.refused_clusters.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_cut_stay_apart() {
+        let long = |end: char| format!("{}{end}", "a".repeat(600));
+        assert_ne!(unique_name(long('x')), unique_name(long('y')));
+        assert_eq!(unique_name(long('x')), unique_name(long('x')));
+        assert!(unique_name(long('x')).len() <= printable::NAME + '…'.len_utf8());
+        assert_eq!(unique_name("a/b".to_owned()), "a/b");
     }
 }

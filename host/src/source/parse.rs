@@ -119,6 +119,12 @@ fn object(mut value: Value) -> Result<Written, String> {
             return Err(format!("{name} has no {field}"));
         }
     }
+    for (field, text) in [("name", Some(&head.metadata.name)), ("namespace", head.metadata.namespace.as_ref())] {
+        // As an API server has it: names are parts of paths, here of those in the log and in names of listeners.
+        if let Some(text) = text.filter(|text| text.contains(['/', '%']) || [".", ".."].contains(&text.as_str())) {
+            return Err(format!("metadata.{field} `{text}` is not a name: it has `/` or `%` in it, or only dots"));
+        }
+    }
     let (group, version) = head.api_version.split_once('/').unwrap_or(("", &head.api_version));
     let namespace = if CLUSTER_SCOPED.contains(&head.kind.as_str()) {
         String::new()
@@ -178,6 +184,11 @@ mod tests {
         let error = parse(Path::new("x.yaml"), b"a: b\n  c: [").unwrap_err();
         assert_eq!(error.at.unwrap().0, 2, "{error:?}");
         assert!(!error.message.contains(" line "), "{error:?}");
+        for name in ["a/b", "a%2fb", "..", "."] {
+            let text = format!(r#"{{"apiVersion":"v1","kind":"Secret","metadata":{{"name":"{name}"}}}}"#);
+            let error = parse(Path::new("x.json"), text.as_bytes()).unwrap_err();
+            assert!(error.message.contains("metadata.name"), "{error:?}");
+        }
         let error = parse(Path::new("x.json"), br#"{"kind":"A","metadata":{"name":"n"}}"#).unwrap_err();
         assert_eq!(error.message, "n has no apiVersion");
         assert!(parse(Path::new("x.json"), b"[]").is_err());

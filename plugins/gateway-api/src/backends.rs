@@ -1,7 +1,7 @@
 //! Where backend references lead: one cluster for each port of a Service and each way in which it is spoken to, and one
 //! more for each Gateway that shows it a client certificate.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sekisho_sdk::ObjectKey;
 use sekisho_sdk::model::{Cluster, Endpoints, ServicePort, Source, UpstreamProtocol, UpstreamTls};
@@ -29,7 +29,6 @@ pub(crate) struct Backends<'s> {
     pub(crate) sources: Vec<Source>,
     pub(crate) clusters: Vec<Cluster>,
     known: HashMap<Key, u32>,
-    names: HashSet<String>,
     /// The policies that are about a cluster's port, by cluster.
     pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
@@ -97,7 +96,6 @@ impl<'s> Backends<'s> {
             sources,
             clusters: Vec::new(),
             known: HashMap::new(),
-            names: HashSet::new(),
             concerns: HashMap::new(),
         }
     }
@@ -130,7 +128,6 @@ impl<'s> Backends<'s> {
 
     fn add(&mut self, key: Key, cluster: Cluster) -> u32 {
         let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
-        self.names.insert(cluster.name.clone());
         self.clusters.push(cluster);
         self.known.insert(key, index);
         index
@@ -171,7 +168,8 @@ impl<'s> Backends<'s> {
             service: &key.name,
             name: Some(spec.name.as_str()).filter(|name| !name.is_empty()),
         };
-        let policies = if user.sealed { Vec::new() } else { self.policies.about(target) };
+        let there = self.policies.about(target);
+        let policies = if user.sealed { Vec::new() } else { there.clone() };
         let followed = policies.first().copied().filter(|policy| self.policies.follows(*policy, target));
         let protocol = if user.sealed {
             UpstreamProtocol::Http1
@@ -191,7 +189,7 @@ impl<'s> Backends<'s> {
             port,
             labels: Vec::new(),
         });
-        let name = self.name(name, user.kind);
+        let name = name + way(spec, user, protocol, !there.is_empty());
         let cluster = Cluster::new(name, key.at(format!("spec.ports[{index}]")), endpoints);
         let index = self.add(known, Cluster { protocol, tls, ..cluster });
         if !policies.is_empty() {
@@ -200,13 +198,16 @@ impl<'s> Backends<'s> {
         Ok(index)
     }
 
-    /// A name for logs and metrics; a port that is spoken to in several ways has several.
-    fn name(&self, port: String, kind: RouteKind) -> String {
-        if !self.names.contains(&port) {
-            return port;
-        }
-        let for_kind = format!("{port} for {}s", kind.name());
-        if self.names.contains(&for_kind) { format!("{for_kind} in another way") } else { for_kind }
+    /// Whether a policy is about the port that a reference means.
+    pub(crate) fn is_policed(&self, reference: Reference<'_>, namespace: &str) -> bool {
+        let home = reference.namespace.unwrap_or(namespace);
+        let service = self.services.find(home, reference.name);
+        let ports = service.into_iter().flat_map(|service| &service.spec.ports);
+        let mut named = ports.filter(|spec| Some(i64::from(spec.port)) == reference.port);
+        named.any(|spec| {
+            let name = Some(spec.name.as_str()).filter(|name| !name.is_empty());
+            !self.policies.about(Port { namespace: home, service: reference.name, name }).is_empty()
+        })
     }
 
     /// A port of a Service, and its place in the list.
@@ -229,6 +230,17 @@ impl<'s> Backends<'s> {
     }
 }
 
+/// How a port is spoken to, for logs and metrics, where that is not what the port itself says.
+fn way(spec: &PortSpec, user: User<'_>, protocol: UpstreamProtocol, policed: bool) -> &'static str {
+    let http2 = spec.app_protocol.as_deref() == Some("kubernetes.io/h2c");
+    match (user.sealed && policed, protocol == UpstreamProtocol::Http2) {
+        (true, _) => " as sent",
+        (false, true) if !http2 => " over HTTP/2",
+        (false, false) if http2 => " as bytes",
+        _ => "",
+    }
+}
+
 /// What is spoken on a port (GEP-1911). Where its `appProtocol` is one over TLS, a policy has to say who is trusted.
 fn protocol(
     spec: &PortSpec,
@@ -238,7 +250,6 @@ fn protocol(
     field: Field<'_>,
 ) -> Result<UpstreamProtocol, Fault> {
     match spec.app_protocol.as_deref() {
-        _ if kind == RouteKind::Tls => Ok(UpstreamProtocol::Http1),
         Some(over_tls) if !tls && (over_tls == "kubernetes.io/wss" || over_tls.eq_ignore_ascii_case("https")) => {
             let ObjectKey { namespace, name: service, .. } = service;
             let message = format!(
@@ -249,6 +260,7 @@ fn protocol(
             let remedy = format!("add a BackendTLSPolicy for it in namespace `{namespace}`");
             Err(Fault::new("unsupported-protocol", field, message, remedy).because("UnsupportedProtocol"))
         }
+        _ if kind == RouteKind::Tls => Ok(UpstreamProtocol::Http1),
         _ if kind == RouteKind::Grpc => Ok(UpstreamProtocol::Http2),
         Some("kubernetes.io/h2c") => Ok(UpstreamProtocol::Http2),
         _ => Ok(UpstreamProtocol::Http1),

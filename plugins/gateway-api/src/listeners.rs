@@ -253,6 +253,17 @@ pub(crate) fn read(
     listeners.collect()
 }
 
+/// The API's `SectionName`.
+fn is_section_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+            && bytes.first().is_some_and(|b| *b != b'-')
+            && bytes.last().is_some_and(|b| *b != b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
 /// Reads one listener; the first thing wrong is why it is refused.
 struct Reader<'r, 'f> {
     set: Option<usize>,
@@ -265,6 +276,10 @@ impl Reader<'_, '_> {
     fn read(mut self, spec: &Spec) -> Listener {
         if spec.name.is_empty() {
             self.refuse("missing-field", "name", "a listener needs a name", "add one, unique within the Gateway");
+        } else if !is_section_name(&spec.name) {
+            let message = format!("`{}` is not a name for a listener", spec.name);
+            let remedy = "use up to 253 lower-case letters, digits, `-` and `.`";
+            self.refuse("invalid-name", "name", message, remedy);
         }
         let protocol = self.protocol(spec);
         let port = match spec.port.map(u16::try_from) {
@@ -329,7 +344,8 @@ impl Reader<'_, '_> {
                 Protocol::Http
             }
             "HTTPS" => Protocol::Https(self.tls(spec, "HTTPS")),
-            "TLS" => match spec.tls.as_ref().and_then(|tls| tls.mode.as_deref()) {
+            // Terminate is the API's default, where `tls` is there at all.
+            "TLS" => match spec.tls.as_ref().map(|tls| tls.mode.as_deref().unwrap_or("Terminate")) {
                 Some("Passthrough") => {
                     self.sealed(spec);
                     Protocol::Passthrough
@@ -338,7 +354,7 @@ impl Reader<'_, '_> {
                 _ => {
                     let message = "a TLS listener has to say where TLS ends";
                     self.refuse("missing-field", "tls.mode", message, "give Passthrough or Terminate");
-                    Protocol::Unserved
+                    Protocol::Tls(Tls::default())
                 }
             },
             "TCP" => {

@@ -83,6 +83,16 @@ impl Rule {
                     continue;
                 }
             };
+            // No listener takes it, so where it leads is nobody's business.
+            if kind == RouteKind::Udp {
+                continue;
+            }
+            if kind == RouteKind::Tcp && backends.is_policed(spec.into(), namespace) {
+                let message =
+                    "what a TCPRoute carries goes on as it came; the BackendTLSPolicy for this port has no effect";
+                let remedy = "use a TLSRoute at a listener where TLS ends, or let clients speak TLS to the backend";
+                findings.warn(Fault::new("unused-policy", field, message, remedy));
+            }
             let mut lead = |sealed| backends.resolve(spec.into(), User { kind, namespace, sealed }, field);
             // Both fail for the same reasons, so one of them is told.
             let sealed = (!open || ways.contains(&Way::Sealed)).then(|| lead(true)).transpose();
@@ -101,7 +111,7 @@ impl Rule {
         }
         if !state.invalid.is_empty() {
             targets.clear();
-        } else if targets.is_empty() {
+        } else if targets.is_empty() && kind != RouteKind::Udp {
             let message = "no weight is on any backend, so connections are closed";
             findings.warn(Fault::new("no-backend", list, message, "add a backend"));
         }

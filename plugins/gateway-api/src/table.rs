@@ -17,6 +17,9 @@ const MOST_INPUTS: usize = 256;
 /// What the content type of gRPC begins with.
 const GRPC: &str = "application/grpc";
 
+/// What gRPC for browsers begins with, which is another protocol.
+const GRPC_WEB: &str = "application/grpc-web";
+
 /// Rows as they come; in order only when finished.
 #[derive(Default)]
 pub(crate) struct Rows {
@@ -43,7 +46,10 @@ impl Rows {
     pub(crate) fn conditions(&mut self, of: &Match) -> Option<Vec<Condition>> {
         let mut conditions = Vec::new();
         if let Path::Call(_) = of.path {
-            conditions.push(self.condition("content-type", None, ValueRule::Prefix(GRPC.to_owned()))?);
+            let of_type = |prefix: &str| ValueRule::Prefix(prefix.to_owned());
+            conditions.push(self.condition("content-type", None, of_type(GRPC))?);
+            let web = self.condition("content-type", None, of_type(GRPC_WEB))?;
+            conditions.push(Condition { negated: true, ..web });
         }
         if let Some(method) = &of.method {
             conditions.push(self.condition(":method", None, ValueRule::Exact(method.clone()))?);

@@ -64,7 +64,9 @@ pub(crate) fn across(gateways: &mut [Gateway], list: &mut Vec<Finding>) {
     for gateway in gateways.iter_mut().filter(|gateway| gateway.refused.is_none()) {
         let Some(sockets) = gateway.sockets() else { continue };
         let Gateway { key, sets, listeners, seniority, .. } = gateway;
-        for listener in listeners.iter_mut().filter(|listener| listener.is_accepted()) {
+        // What is not accepted serves nobody, but no set behind it may have its names.
+        let mut held: HashMap<(u16, HostName), String> = HashMap::new();
+        for listener in listeners {
             let Some(claim) = listener.claim() else { continue };
             let set = listener.set.map(|index| &sets[index]);
             let owner = match set {
@@ -74,6 +76,11 @@ pub(crate) fn across(gateways: &mut [Gateway], list: &mut Vec<Finding>) {
             let who = format!("listener `{}` of {owner}", listener.name);
             let mut findings = Findings::about(set.map_or(&*key, |set| &set.key), list);
             let (family, host) = (claim.family, claim.host.clone());
+            let place = (claim.port, host.clone());
+            if !listener.is_accepted() {
+                held.entry(place).or_insert(who);
+                continue;
+            }
             let port = taken.entry((sockets.clone(), claim.port)).or_insert_with(|| Taken {
                 family: claim.family,
                 protocol: claim.protocol,
@@ -81,7 +88,10 @@ pub(crate) fn across(gateways: &mut [Gateway], list: &mut Vec<Finding>) {
                 hosts: HashMap::new(),
             });
             let first = port.hosts.is_empty();
-            if !first && (port.family != family || port.family == Family::Tcp) {
+            if let (Some(owner), true) = (held.get(&place), set.is_some()) {
+                let message = format!("`{host}` belongs to {owner}, which goes first and is not accepted");
+                listener.set_conflict(HOSTNAME, "hostname", &message, &mut findings);
+            } else if !first && (port.family != family || port.family == Family::Tcp) {
                 let message = format!("the port is {} for {}, which goes first", port.protocol, port.by);
                 listener.set_conflict(PROTOCOL, "port", &message, &mut findings);
             } else if let Some(owner) = port.hosts.get(&host) {

@@ -65,7 +65,12 @@ impl Call {
                 return Err(Fault::new("invalid-match", format!("{field}.{below}"), message, remedy));
             }
         }
-        Ok(Self { service, method, regex })
+        let call = Self { service, method, regex };
+        // Each part may be good by itself, and the two together not: too large, or with one group's name twice.
+        if let PathRule::Regex(pattern) = call.rule() {
+            check_regex(&pattern).map_err(|why| regex_fault(field.to_string(), why))?;
+        }
+        Ok(call)
     }
 
     pub(super) fn rule(&self) -> PathRule {
@@ -145,6 +150,7 @@ mod tests {
             r#"{"method": {"service": "a..b"}}"#,
             r#"{"method": {"method": "a.b"}}"#,
             r#"{"method": {"type": "RegularExpression", "method": "("}}"#,
+            r#"{"method": {"type": "RegularExpression", "service": "(?P<x>a)", "method": "(?P<x>b)"}}"#,
             r#"{"headers": [{"name": "a b", "value": "1"}]}"#,
         ] {
             assert_eq!(read(json).map_err(|faults| faults.len()), Err(1), "{json}");

@@ -52,7 +52,13 @@ impl<'g> GatewayStatus<'g> {
         let addresses = gateway.binding.and_then(|binding| outcome.bindings.get(binding as usize));
         let programmed = programmed(gateway, outcome, &accepted, addresses, &own);
         let sets = gateway.sets.iter().enumerate().map(|(index, set)| {
-            ListenerSetStatus::of(set, listeners(Some(index)), accepted.is_true(), programmed.is_true(), outcome.live)
+            ListenerSetStatus::of(
+                set,
+                listeners(Some(index)),
+                gateway.refused.is_some(),
+                programmed.is_true(),
+                outcome.live,
+            )
         });
         let sets = sets.collect();
         let others = [resolved_refs(gateway, outcome), insecure_validation(gateway)].into_iter().flatten();

@@ -28,11 +28,11 @@ impl<'s> ListenerSetStatus<'s> {
     pub(super) fn of(
         set: &'s ListenerSet,
         listeners: Vec<ListenerStatus<'s>>,
-        gateway_accepted: bool,
+        gateway_refused: bool,
         gateway_programmed: bool,
         live: bool,
     ) -> Self {
-        let accepted = accepted(set, &listeners, gateway_accepted);
+        let accepted = accepted(set, &listeners, gateway_refused);
         let programmed = if !accepted.is_true() {
             Condition::fails("Programmed", accepted.reason(), "the ListenerSet is not accepted")
         } else if listeners.iter().any(ListenerStatus::is_programmed) {
@@ -65,7 +65,7 @@ impl<'s> ListenerSetStatus<'s> {
     }
 }
 
-fn accepted<'s>(set: &'s ListenerSet, listeners: &[ListenerStatus<'_>], gateway_accepted: bool) -> Condition<'s> {
+fn accepted<'s>(set: &'s ListenerSet, listeners: &[ListenerStatus<'_>], gateway_refused: bool) -> Condition<'s> {
     if let Some(problem) = &set.refused {
         return Condition::fails("Accepted", problem.reason, problem.message.as_str());
     }
@@ -77,7 +77,7 @@ fn accepted<'s>(set: &'s ListenerSet, listeners: &[ListenerStatus<'_>], gateway_
         };
         return Condition::fails("Accepted", "ListenersNotValid", message);
     }
-    if !gateway_accepted {
+    if gateway_refused {
         return Condition::fails("Accepted", "ParentNotAccepted", "the Gateway is not accepted");
     }
     match bad.as_str() {
