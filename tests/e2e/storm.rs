@@ -138,7 +138,8 @@ fn nothing_fails_and_nothing_is_left_in_a_storm() {
             std::thread::sleep(PACE);
             if number % 20 == 0 {
                 let served = |ca| gateway.curl(HTTPBIN, "/hello").ca(ca).run().status == 200;
-                assert!([ca(), ca_2()].into_iter().any(served), "after {number} changes");
+                // The certificate may change between two of them, at most once, as nothing else is written here.
+                assert!([ca(), ca_2(), ca()].into_iter().any(served), "after {number} changes");
             }
             if number == changes / 2 {
                 before = Some(at_rest(&gateway));
