@@ -96,7 +96,7 @@ pub(crate) fn read(
         let serves_anybody = serves_anybody(tls, &mut findings);
         let owner = Owner { key: &object.key, gateway: &object.key, set: None };
         let mut listeners = listeners::read(&spec.listeners, owner, tls, grants, &mut findings);
-        conflicts::within(&mut listeners, &mut findings);
+        conflicts::within(&mut listeners.iter_mut().collect::<Vec<_>>(), &mut findings);
         frontends.insert(object.key.clone(), spec.tls);
         Some(Gateway {
             key: object.key,

@@ -7,7 +7,7 @@ use sekisho_sdk::{Finding, Object, ObjectKey};
 use crate::finding::{Fault, Findings, Problem};
 use crate::gateways::Gateway;
 use crate::grants::Grants;
-use crate::listeners::{self, Owner, conflicts};
+use crate::listeners::{self, Owner};
 use crate::objects::gateway::GatewayTls;
 use crate::objects::listener_set::{ListenerSetSpec, ParentGatewayRef};
 use crate::objects::{GROUP, Typed};
@@ -73,9 +73,7 @@ pub(crate) fn attach(
         if refused.is_none() {
             let owner = Owner { key: &set.key, gateway: &gateway.key, set: Some(gateway.sets.len()) };
             let tls = around.tls.get(&gateway.key).and_then(Option::as_ref);
-            let mut listeners = listeners::read(&set.spec.listeners, owner, tls, around.grants, &mut findings);
-            conflicts::within(&mut listeners, &mut findings);
-            gateway.listeners.extend(listeners);
+            gateway.listeners.extend(listeners::read(&set.spec.listeners, owner, tls, around.grants, &mut findings));
             if set.spec.listeners.is_empty() {
                 let message = "a ListenerSet needs a listener";
                 findings.refuse(Fault::new("missing-field", "spec.listeners", message, "add one"));
