@@ -3,7 +3,7 @@
 mod access_log;
 mod apply;
 mod body;
-mod cors;
+pub mod cors;
 mod extra;
 mod fault;
 mod forwarded;

@@ -49,11 +49,13 @@ pub(crate) struct Outcome {
     pub(crate) live: bool,
     pub(crate) sources: BTreeMap<String, String>,
     pub(crate) listeners: BTreeMap<String, String>,
+    /// Why the addresses of a Gateway cannot be had.
+    pub(crate) addresses: BTreeMap<String, String>,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
-        Self { live: true, sources: BTreeMap::new(), listeners: BTreeMap::new() }
+        Self { live: true, sources: BTreeMap::new(), listeners: BTreeMap::new(), addresses: BTreeMap::new() }
     }
 }
 
@@ -67,6 +69,9 @@ pub(crate) struct Request {
     pub(crate) method: Option<String>,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
+    /// What the backend's answer says.
+    #[serde(default)]
+    pub(crate) answered: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) source: Option<String>,
     #[serde(default)]

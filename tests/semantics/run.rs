@@ -7,10 +7,11 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use sekisho::bootstrap::{Gateway, Limits};
 use sekisho::finding::{Severity, Subject as About};
 use sekisho::host_pattern::HostIndex;
+use sekisho::http::cors::{self, Asked};
 use sekisho::http::{Head as RequestHead, location, normalise_host, rewritten};
 use sekisho::model::{
-    Action, Destination, Forward, HeaderOp, Input, Listener, Locator, Misdirected, Protocol, Route, Session, SessionBy,
-    Template, Termination, Translation, Transport,
+    Action, Address, Destination, Forward, HeaderOp, Input, Listener, Locator, Mirror, Misdirected, Protocol, Retry,
+    Route, Session, SessionBy, Template, Termination, Translation, Transport,
 };
 use sekisho::object::Object;
 use sekisho::plugin::{ConnectionHead, Environment, Head, ListenerState, Outcome, SourceState};
@@ -133,9 +134,7 @@ fn answer(request: &Request, translation: &Translation, subject: &mut dyn Subjec
         return answer;
     }
     let mut builder = http::Request::builder().uri(&request.url).method(request.method.as_deref().unwrap_or("GET"));
-    for (name, value) in &request.headers {
-        builder = builder.header(name, value);
-    }
+    builder.headers_mut().expect("a request").extend(headers(&request.headers));
     let (parts, ()) = builder.body(()).expect("a request").into_parts();
     let head = RequestHead::new(&parts, &Limits::default()).expect("a head");
     let gathered: Vec<Option<Vec<u8>>> = listener.inputs.iter().map(|i| input(i, &parts, &head, secure)).collect();
@@ -149,8 +148,32 @@ fn answer(request: &Request, translation: &Translation, subject: &mut dyn Subjec
         answer.insert("status".to_owned(), json!(404));
         return answer;
     };
-    describe_route(&translation.routes[chosen as usize], translation, &head, &parts.headers, secure, &mut answer);
+    let route = &translation.routes[chosen as usize];
+    let mut answered = headers(&request.answered);
+    let asked = route.cors.as_ref().map(|policy| cors::asked(policy, &parts.method, &parts.headers));
+    if let Some(Asked::Preflight(response)) = asked {
+        answer.insert("route".to_owned(), json!(route.name));
+        answer.insert("status".to_owned(), json!(response.status().as_u16()));
+        answer.insert("responseHeaders".to_owned(), as_data(response.headers()));
+        return answer;
+    }
+    describe_route(route, translation, &head, &parts.headers, &mut answered, secure, &mut answer);
+    if let Some(policy) = &route.cors {
+        let origin = match &asked {
+            Some(Asked::Allowed(origin)) => Some(origin),
+            _ => None,
+        };
+        cors::tell(&mut answered, policy, origin);
+    }
+    answer.insert("responseHeaders".to_owned(), as_data(&answered));
     answer
+}
+
+fn headers(lines: &BTreeMap<String, String>) -> HeaderMap {
+    let line = |(name, value): (&String, &String)| {
+        (name.parse::<HeaderName>().expect("a header's name"), value.parse::<HeaderValue>().expect("a header's value"))
+    };
+    lines.iter().map(line).collect()
 }
 
 /// Everything there is to say about a connection that is not read as requests.
@@ -323,6 +346,7 @@ fn describe_route(
     translation: &Translation,
     head: &RequestHead,
     headers: &HeaderMap,
+    answered: &mut HeaderMap,
     secure: bool,
     answer: &mut Map<String, Value>,
 ) {
@@ -344,18 +368,11 @@ fn describe_route(
         }
         Action::Forward(forward) => {
             say("clusters", json!(clusters(forward, translation)));
-            let responds: Vec<u16> = forward
-                .targets
-                .iter()
-                .filter(|target| target.weight > 0)
-                .filter_map(|target| match &target.to {
-                    Destination::Respond(response) => Some(response.status.as_u16()),
-                    Destination::Cluster(_) => None,
-                })
-                .collect();
-            if let ([status], true) = (responds.as_slice(), clusters(forward, translation).is_empty()) {
+            let own = own_shares(forward);
+            if let (1, Some(status), true) = (own.len(), own.keys().next(), clusters(forward, translation).is_empty()) {
                 say("status", json!(status));
             }
+            say("ownShares", own.iter().map(|(status, weight)| (status.to_string(), json!(weight))).collect());
             let cluster =
                 forward.targets.iter().filter(|target| target.weight > 0).find_map(|target| match &target.to {
                     Destination::Cluster(cluster) => Some(&translation.clusters[*cluster]),
@@ -372,15 +389,38 @@ fn describe_route(
             change(&mut seen, &route.headers.request);
             first.iter().for_each(|target| change(&mut seen, &target.headers.request));
             say("requestHeaders", as_data(&seen));
-            let mut seen = HeaderMap::new();
-            change(&mut seen, &route.headers.response);
-            first.iter().for_each(|target| change(&mut seen, &target.headers.response));
-            say("responseHeaders", as_data(&seen));
+            change(answered, &route.headers.response);
+            first.iter().for_each(|target| change(answered, &target.headers.response));
             say("timeout", json!(forward.timeout.map(|timeout| format!("{timeout:?}"))));
             say("session", forward.session.as_deref().map_or(Value::Null, session));
             say("retries", json!(forward.retry.as_ref().map(|retry| retry.attempts)));
+            say("retry", forward.retry.as_ref().map_or(Value::Null, retry));
+            say("mirrors", mirrors(forward, translation));
         }
     }
+}
+
+fn retry(said: &Retry) -> Value {
+    let statuses: Vec<u16> = said.statuses.iter().map(|status| status.as_u16()).collect();
+    let per_try = said.per_try.map(|time| format!("{time:?}"));
+    json!({ "attempts": said.attempts, "statuses": statuses, "perTry": per_try, "backoff": format!("{:?}", said.backoff) })
+}
+
+fn mirrors(forward: &Forward, translation: &Translation) -> Value {
+    let share = |mirror: &Mirror| json!(format!("{}/{}", mirror.share.numerator, mirror.share.denominator));
+    let name = |mirror: &Mirror| translation.clusters[mirror.cluster].name.clone();
+    forward.mirrors.iter().map(|mirror| (name(mirror), share(mirror))).collect::<Map<_, _>>().into()
+}
+
+/// The weights of what the gateway answers itself, by status.
+fn own_shares(forward: &Forward) -> BTreeMap<u16, u32> {
+    let mut shares = BTreeMap::new();
+    for target in forward.targets.iter().filter(|target| target.weight > 0) {
+        if let Destination::Respond(response) = &target.to {
+            *shares.entry(response.status.as_u16()).or_insert(0) += target.weight;
+        }
+    }
+    shares
 }
 
 /// What carries a client's token.
@@ -487,7 +527,20 @@ fn outcome(case: &Case, translation: &Translation) -> Outcome {
         .collect();
     Outcome {
         live: case.outcome.live,
-        bindings: translation.bindings.iter().map(|_| Ok(vec!["127.0.0.1".to_owned()])).collect(),
+        bindings: translation
+            .bindings
+            .iter()
+            .map(|binding| {
+                let key = &binding.origin.object;
+                match case.outcome.addresses.get(&format!("{}/{}", key.namespace, key.name)) {
+                    Some(why) => Err(why.clone()),
+                    None => Ok(match &binding.address {
+                        Address::Dedicated(wanted) if !wanted.is_empty() => wanted.clone(),
+                        _ => vec!["127.0.0.1".to_owned()],
+                    }),
+                }
+            })
+            .collect(),
         listeners,
         sources,
         refused_routes: translation.refused_routes.clone(),

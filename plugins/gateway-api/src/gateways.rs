@@ -53,8 +53,13 @@ impl Gateway {
 
     /// The listeners of the Gateway's own or of one of its sets that have a status and that routes may mean.
     pub(crate) fn listed(&self, set: Option<usize>) -> impl Iterator<Item = (usize, &Listener)> {
-        let listeners = self.listeners.iter().enumerate();
-        listeners.filter(move |(_, listener)| listener.set == set && !listener.duplicate)
+        let places = match set {
+            None => 0..self.sets.first().map_or(self.listeners.len(), |set| set.listeners.start),
+            Some(set) => self.sets[set].listeners.clone(),
+        };
+        let first = places.start;
+        let listeners = self.listeners[places].iter().enumerate().map(move |(index, one)| (first + index, one));
+        listeners.filter(|(_, listener)| !listener.duplicate)
     }
 }
 
@@ -96,7 +101,7 @@ pub(crate) fn read(
         let serves_anybody = serves_anybody(tls, &mut findings);
         let owner = Owner { key: &object.key, gateway: &object.key, set: None };
         let mut listeners = listeners::read(&spec.listeners, owner, tls, grants, &mut findings);
-        conflicts::within(&mut listeners, &mut findings);
+        conflicts::within(&mut listeners.iter_mut().collect::<Vec<_>>(), &mut findings);
         frontends.insert(object.key.clone(), spec.tls);
         Some(Gateway {
             key: object.key,

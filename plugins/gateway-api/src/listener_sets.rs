@@ -1,13 +1,14 @@
 //! ListenerSets: listeners that others than a Gateway's owner add to it, as far as the Gateway lets them.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use sekisho_sdk::{Finding, Object, ObjectKey};
 
 use crate::finding::{Fault, Findings, Problem};
 use crate::gateways::Gateway;
 use crate::grants::Grants;
-use crate::listeners::{self, Owner, conflicts};
+use crate::listeners::{self, Owner};
 use crate::objects::gateway::GatewayTls;
 use crate::objects::listener_set::{ListenerSetSpec, ParentGatewayRef};
 use crate::objects::{GROUP, Typed};
@@ -22,6 +23,8 @@ pub(crate) struct ListenerSet {
     pub(crate) seniority: Seniority,
     /// Why it is not attached; its listeners are not read then.
     pub(crate) refused: Option<Problem>,
+    /// Which of the Gateway's listeners are its own.
+    pub(crate) listeners: Range<usize>,
 }
 
 /// What ListenerSets are read against.
@@ -70,19 +73,19 @@ pub(crate) fn attach(
             let fault = Fault::new("listener-set-not-allowed", "spec.parentRef", message, remedy);
             findings.refuse(fault.because("NotAllowed"))
         });
+        let first = gateway.listeners.len();
         if refused.is_none() {
             let owner = Owner { key: &set.key, gateway: &gateway.key, set: Some(gateway.sets.len()) };
             let tls = around.tls.get(&gateway.key).and_then(Option::as_ref);
-            let mut listeners = listeners::read(&set.spec.listeners, owner, tls, around.grants, &mut findings);
-            conflicts::within(&mut listeners, &mut findings);
-            gateway.listeners.extend(listeners);
+            gateway.listeners.extend(listeners::read(&set.spec.listeners, owner, tls, around.grants, &mut findings));
             if set.spec.listeners.is_empty() {
                 let message = "a ListenerSet needs a listener";
                 findings.refuse(Fault::new("missing-field", "spec.listeners", message, "add one"));
             }
         }
         let (generation, seniority) = (set.generation, set.seniority);
-        gateway.sets.push(ListenerSet { key: set.key, generation, seniority, refused });
+        let listeners = first..gateway.listeners.len();
+        gateway.sets.push(ListenerSet { key: set.key, generation, seniority, refused, listeners });
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which listeners cannot be told apart, which share host names, and which keep a place that they do not serve.
 //!
 //! Among a Gateway's own listeners nobody wins (Gateway `listeners`, "Handling indistinct Listeners"), and neither does
-//! among those of one ListenerSet. A Gateway goes before its sets, and of those the older before the younger (ListenerSet
-//! `listeners`). Gateways that share their addresses share sockets, and there the older Gateway keeps what it has: a
+//! among those of one ListenerSet, once those that lose to others are gone. A Gateway goes before its sets, and of those the
+//! older before the younger (ListenerSet `listeners`). Gateways that share their addresses share sockets, and there the older Gateway keeps what it has: a
 //! newcomer takes nothing away from it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,7 +18,7 @@ const HOSTNAME: &str = "HostnameConflict";
 const PROTOCOL: &str = "ProtocolConflict";
 
 /// Marks the listeners of one Gateway, or of one ListenerSet, that cannot be told apart.
-pub(crate) fn within(listeners: &mut [Listener], findings: &mut Findings<'_>) {
+pub(crate) fn within(listeners: &mut [&mut Listener], findings: &mut Findings<'_>) {
     let mut ports: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
     for (index, listener) in listeners.iter().enumerate() {
         if let Some(claim) = listener.claim() {
@@ -57,52 +57,55 @@ pub(crate) fn within(listeners: &mut [Listener], findings: &mut Findings<'_>) {
     }
 }
 
-/// Marks the listeners that lose to one that goes before them on the same sockets. The Gateways come oldest first, and
-/// the listeners of each with those of its sets behind its own.
+/// Marks the listeners that lose to one that goes before them on the same sockets, and those of one ListenerSet that
+/// cannot be told apart. The Gateways come oldest first, and the listeners of each with those of its sets behind its own.
 pub(crate) fn across(gateways: &mut [Gateway], list: &mut Vec<Finding>) {
-    let mut taken: HashMap<(String, u16), Taken> = HashMap::new();
+    let mut ports = Ports::default();
     for gateway in gateways.iter_mut().filter(|gateway| gateway.refused.is_none()) {
         let Some(sockets) = gateway.sockets() else { continue };
         let Gateway { key, sets, listeners, seniority, .. } = gateway;
         // What is not accepted serves nobody, but no set behind it may have its names.
         let mut held: HashMap<(u16, HostName), String> = HashMap::new();
-        for listener in listeners {
-            let Some(claim) = listener.claim() else { continue };
-            let set = listener.set.map(|index| &sets[index]);
+        for members in listeners.chunk_by_mut(|a, b| a.set == b.set) {
+            let set = members[0].set.map(|index| &sets[index]);
             let owner = match set {
                 None => format!("Gateway {}", seniority.name),
                 Some(set) => format!("ListenerSet {}", set.seniority.name),
             };
-            let who = format!("listener `{}` of {owner}", listener.name);
             let mut findings = Findings::about(set.map_or(&*key, |set| &set.key), list);
-            let (family, host) = (claim.family, claim.host.clone());
-            let place = (claim.port, host.clone());
-            if !listener.is_accepted() {
-                held.entry(place).or_insert(who);
-                continue;
+            let who = |listener: &Listener| format!("listener `{}` of {owner}", listener.name);
+            let mut members: Vec<_> = members.iter_mut().collect();
+            for listener in members.iter_mut().filter(|listener| listener.is_accepted()) {
+                let Some(claim) = listener.claim() else { continue };
+                let kept = held.get(&(claim.port, claim.host.clone())).map(|owner| {
+                    let message = format!("`{}` belongs to {owner}, which goes first and is not accepted", claim.host);
+                    (HOSTNAME, "hostname", message)
+                });
+                let lost = kept.filter(|_| set.is_some()).or_else(|| ports.lost(&sockets, claim));
+                if let Some((reason, below, message)) = lost {
+                    listener.set_conflict(reason, below, &message, &mut findings);
+                }
             }
-            let port = taken.entry((sockets.clone(), claim.port)).or_insert_with(|| Taken {
-                family: claim.family,
-                protocol: claim.protocol,
-                by: who.clone(),
-                hosts: HashMap::new(),
-            });
-            let first = port.hosts.is_empty();
-            if let (Some(owner), true) = (held.get(&place), set.is_some()) {
-                let message = format!("`{host}` belongs to {owner}, which goes first and is not accepted");
-                listener.set_conflict(HOSTNAME, "hostname", &message, &mut findings);
-            } else if !first && (port.family != family || port.family == Family::Tcp) {
-                let message = format!("the port is {} for {}, which goes first", port.protocol, port.by);
-                listener.set_conflict(PROTOCOL, "port", &message, &mut findings);
-            } else if let Some(owner) = port.hosts.get(&host) {
-                let message = format!("`{host}` belongs to {owner}, which goes first");
-                listener.set_conflict(HOSTNAME, "hostname", &message, &mut findings);
-            } else {
-                port.hosts.insert(host, who);
+            if set.is_some() {
+                // What has lost its place to others is in nobody's way.
+                members.retain(|listener| listener.conflict.is_none());
+                within(&mut members, &mut findings);
+            }
+            for listener in members {
+                let Some(claim) = listener.claim() else { continue };
+                if listener.is_accepted() {
+                    ports.take(&sockets, claim, who(listener));
+                } else {
+                    held.entry((claim.port, claim.host.clone())).or_insert_with(|| who(listener));
+                }
             }
         }
     }
 }
+
+/// Who holds which ports, by sockets.
+#[derive(Default)]
+struct Ports(HashMap<(String, u16), Taken>);
 
 /// Who holds a port.
 struct Taken {
@@ -110,6 +113,29 @@ struct Taken {
     protocol: &'static str,
     by: String,
     hosts: HashMap<HostName, String>,
+}
+
+impl Ports {
+    /// Why a claim loses: the reason, which field of its listener is in question, and who goes first.
+    fn lost(&self, sockets: &str, claim: Claim<'_>) -> Option<(&'static str, &'static str, String)> {
+        let port = self.0.get(&(sockets.to_owned(), claim.port))?;
+        if port.family != claim.family || port.family == Family::Tcp {
+            let message = format!("the port is {} for {}, which goes first", port.protocol, port.by);
+            return Some((PROTOCOL, "port", message));
+        }
+        let owner = port.hosts.get(claim.host)?;
+        Some((HOSTNAME, "hostname", format!("`{}` belongs to {owner}, which goes first", claim.host)))
+    }
+
+    fn take(&mut self, sockets: &str, claim: Claim<'_>, who: String) {
+        let port = self.0.entry((sockets.to_owned(), claim.port)).or_insert_with(|| Taken {
+            family: claim.family,
+            protocol: claim.protocol,
+            by: who.clone(),
+            hosts: HashMap::new(),
+        });
+        port.hosts.insert(claim.host.clone(), who);
+    }
 }
 
 /// Marks the listeners of a port with TLS whose names overlap: clients may reuse a connection of one for the other.

@@ -18,6 +18,8 @@ pub(super) struct ListenerStatus<'l> {
     accepted: Condition<'l>,
     resolved: Condition<'l>,
     programmed: Condition<'l>,
+    /// It has no certificate to serve with, where it needs one.
+    bare: bool,
     /// Conditions that are there only when they hold.
     others: Vec<Condition<'l>>,
 }
@@ -54,13 +56,14 @@ impl<'l> ListenerStatus<'l> {
         let accepted = accepted(listener, conflict.clone(), secrets.untrusting, state);
         let unresolved: Vec<_> = listener.unresolved.iter().chain(&secrets.problems).collect();
         let resolved = Condition::resolved_refs(&unresolved);
+        let bare = secrets.bare || matches!(state, Some(ListenerState::NoCredential));
         let programmed = if let Some(problem) = &conflict {
             Condition::fails("Programmed", problem.reason, "the listener is not accepted")
         } else if gateway_refused {
             Condition::fails("Programmed", "Invalid", "the Gateway is not accepted")
         } else if !accepted.is_true() {
             Condition::fails("Programmed", "Invalid", "the listener is not accepted")
-        } else if secrets.bare || matches!(state, Some(ListenerState::NoCredential)) {
+        } else if bare {
             Condition::fails("Programmed", "Invalid", "there is no certificate to serve with")
         } else if !outcome.live || state.is_none() {
             Condition::fails("Programmed", "Pending", "not every worker serves this generation yet")
@@ -72,7 +75,7 @@ impl<'l> ListenerStatus<'l> {
         let overlap =
             overlap.map(|problem| Condition::holds("OverlappingTLSConfig", problem.reason, problem.message.as_str()));
         let others = conflicted.into_iter().chain(overlap).collect();
-        Self { listener, attached, accepted, resolved, programmed, others }
+        Self { listener, attached, accepted, resolved, programmed, bare, others }
     }
 
     pub(super) fn name(&self) -> &'l str {
@@ -81,6 +84,11 @@ impl<'l> ListenerStatus<'l> {
 
     pub(super) fn is_accepted(&self) -> bool {
         self.accepted.is_true()
+    }
+
+    /// Whether it can serve as soon as every worker does.
+    pub(super) fn is_valid(&self) -> bool {
+        self.is_accepted() && !self.bare
     }
 
     pub(super) fn is_programmed(&self) -> bool {

@@ -70,10 +70,11 @@ fn accepted<'s>(set: &'s ListenerSet, listeners: &[ListenerStatus<'_>], gateway_
         return Condition::fails("Accepted", problem.reason, problem.message.as_str());
     }
     let bad = names(listeners.iter().filter(|listener| !listener.is_accepted()));
-    if listeners.iter().all(|listener| !listener.is_accepted()) {
+    // Unlike a Gateway, a set is not accepted either where certificates are all that its listeners lack.
+    if listeners.iter().all(|listener| !listener.is_valid()) {
         let message = match listeners {
             [] => "there is no listener".to_owned(),
-            _ => format!("no listener is accepted: {bad}"),
+            _ => format!("no listener can serve: {}", names(listeners.iter())),
         };
         return Condition::fails("Accepted", "ListenersNotValid", message);
     }
