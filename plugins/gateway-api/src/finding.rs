@@ -45,6 +45,11 @@ impl Fault {
         self.reason
     }
 
+    /// Its sentence for the status, where the finding has been recorded already.
+    pub(crate) fn problem(&self) -> Problem {
+        Problem { reason: self.reason, message: format!("{}: {}", self.field, self.message) }
+    }
+
     fn into_finding(self, severity: Severity, object: &ObjectKey) -> Finding {
         finding(severity, self.code, object, self.field, self.message).remedy(self.remedy)
     }
@@ -80,7 +85,7 @@ impl<'f> Findings<'f> {
 
     /// Records an error and keeps its sentence for the status.
     pub(crate) fn refuse(&mut self, fault: Fault) -> Problem {
-        let problem = Problem { reason: fault.reason, message: format!("{}: {}", fault.field, fault.message) };
+        let problem = fault.problem();
         self.list.push(fault.into_finding(Severity::Error, self.object));
         problem
     }

@@ -121,6 +121,11 @@ pub(crate) fn read(
     gateways.sort_by(|a, b| a.seniority.cmp(&b.seniority));
     let around = listener_sets::Surroundings { known: &known, tls: &frontends, grants, namespaces };
     listener_sets::attach(sets, &mut gateways, &around, list);
+    for gateway in &gateways {
+        if let Some(frontend) = frontends.get(&gateway.key).and_then(|tls| tls.as_ref()?.frontend.as_ref()) {
+            frontend.check(gateway, list);
+        }
+    }
     conflicts::across(&mut gateways, list);
     conflicts::overlaps(&mut gateways);
     gateways

@@ -3,19 +3,19 @@
 //! A port that a policy is about is never spoken to in the clear or unverified. A policy that cannot be followed counts
 //! all the same: its authorities are a source that no secret can fill, and requests to its ports are answered with 503.
 
-use std::collections::BTreeMap;
+mod targets;
+
+use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::model::{Locator, Role, Source, UpstreamIdentity, UpstreamTls, WhenDeleted};
-use sekisho_sdk::objects::Metadata;
 use sekisho_sdk::{Finding, Object, ObjectKey};
-use serde::Deserialize;
+use serde_json::Value;
 
+use self::targets::Target;
 use crate::finding::{Fault, Findings, Problem};
 use crate::hostname;
 use crate::listeners::tls;
-use crate::objects::backend_tls_policy::{
-    BackendTlsPolicy, BackendTlsPolicySpec, SubjectAltName, TargetRef, Validation,
-};
+use crate::objects::backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, SubjectAltName, Validation};
 use crate::objects::gateway::AuthorityRef;
 use crate::precedence::Seniority;
 use crate::snapshot::Services;
@@ -25,8 +25,17 @@ const INVALID: &str = "Invalid";
 /// All policies, oldest first.
 pub(crate) struct Policies {
     pub(crate) list: Vec<Policy>,
-    /// By namespace and name of the Service, oldest first.
-    of_service: BTreeMap<(String, String), Vec<usize>>,
+    /// By namespace and name of the Service.
+    of_service: HashMap<(String, String), OfService>,
+}
+
+/// The policies about one Service, each list oldest first.
+#[derive(Default)]
+struct OfService {
+    whole: Vec<usize>,
+    ports: HashMap<String, Vec<usize>>,
+    /// For ports that it does not have.
+    nowhere: Vec<usize>,
 }
 
 /// One policy.
@@ -52,17 +61,6 @@ pub(crate) struct Policy {
     pub(crate) was_ours: bool,
 }
 
-/// A Service of the policy's namespace, or one port of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    service: String,
-    port: Option<String>,
-    /// Its place in the list.
-    index: usize,
-    /// There is no such port, so that nothing can meet it.
-    missing: Option<Problem>,
-}
-
 /// A port of a Service.
 #[derive(Clone, Copy)]
 pub(crate) struct Port<'p> {
@@ -76,34 +74,37 @@ impl Policies {
         let mut policies: Vec<_> =
             objects.iter().filter_map(|object| Policy::read(object, services, controller, list)).collect();
         policies.sort_by(|a, b| a.seniority.cmp(&b.seniority));
-        let mut of_service: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        let mut of_service: HashMap<_, OfService> = HashMap::new();
         for (index, policy) in policies.iter().enumerate() {
-            for target in &policy.targets {
-                let of = of_service.entry((policy.key.namespace.clone(), target.service.clone())).or_default();
-                if of.last() != Some(&index) {
-                    of.push(index);
-                }
+            for Target { service, port, missing, .. } in &policy.targets {
+                let of = of_service.entry((policy.key.namespace.clone(), service.clone())).or_default();
+                let among = match port {
+                    _ if missing.is_some() => &mut of.nowhere,
+                    None => &mut of.whole,
+                    Some(port) => of.ports.entry(port.clone()).or_default(),
+                };
+                among.push(index);
             }
         }
-        for among in of_service.values() {
-            conflicts(&mut policies, among, list);
-        }
+        conflicts(&mut policies, list);
         Self { list: policies, of_service }
     }
 
     /// The policies that are about a port, the one that is followed first: one for the port goes before one for the
     /// whole Service, and an older before a younger one. Those for ports that the Service does not have come last.
     pub(crate) fn about(&self, port: Port<'_>) -> Vec<usize> {
-        let of = self.of_service.get(&(port.namespace.to_owned(), port.service.to_owned()));
-        let mut about: Vec<_> =
-            of.into_iter().flatten().filter_map(|index| Some((self.list[*index].rank(port)?, *index))).collect();
-        about.sort_unstable();
-        about.into_iter().map(|(_, index)| index).collect()
+        let Some(of) = self.of_service.get(&(port.namespace.to_owned(), port.service.to_owned())) else {
+            return Vec::new();
+        };
+        let of_port = port.name.and_then(|name| of.ports.get(name));
+        let mut told = HashSet::new();
+        let all = of_port.into_iter().flatten().chain(&of.whole).chain(&of.nowhere).copied();
+        all.filter(|index| told.insert(*index)).collect()
     }
 
     /// Whether the first of [`Policies::about`] is one to follow.
     pub(crate) fn follows(&self, policy: usize, port: Port<'_>) -> bool {
-        self.list[policy].rank(port).is_some_and(|rank| rank < Rank::Nowhere)
+        self.list[policy].targets.iter().any(|target| target.is_about(port))
     }
 
     /// How the ports of a policy are spoken to. Puts its authorities into the translation when they are needed first.
@@ -124,40 +125,29 @@ impl Policies {
     }
 }
 
-/// How near a policy is to a port.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Port,
-    Service,
-    /// It is about another port, which is not there.
-    Nowhere,
-}
-
-/// Marks the policies of one Service that have a target of an older one.
-fn conflicts(policies: &mut [Policy], among: &[usize], list: &mut Vec<Finding>) {
-    for (nth, younger) in among.iter().enumerate().skip(1) {
-        for older in &among[..nth] {
-            let same = |target: &&Target| {
-                let others = policies[*older].targets.iter();
-                target.missing.is_none() && others.into_iter().any(|other| other.is(target))
-            };
-            let Some(target) = policies[*younger].targets.iter().find(same).cloned() else { continue };
-            let what = target.port.map_or_else(String::new, |port| format!("port `{port}` of "));
-            let older = &policies[*older].seniority.name;
-            let message = format!("{what}Service `{}` belongs to the older policy {older}", target.service);
-            let field = format!("spec.targetRefs[{}]", target.index);
-            let fault = Fault::new("conflicting-policy", field, message, "remove one of the two");
-            let key = policies[*younger].key.clone();
-            let problem = Findings::about(&key, list).refuse(fault.because("Conflicted"));
-            policies[*younger].conflict.get_or_insert(problem);
-            break;
+/// Marks the policies that have a target of an older one, and says so once for each Service.
+fn conflicts(policies: &mut [Policy], list: &mut Vec<Finding>) {
+    let mut oldest = HashMap::new();
+    let mut lost = Vec::new();
+    for (index, policy) in policies.iter().enumerate() {
+        let mut told = HashSet::new();
+        for target in policy.targets.iter().filter(|target| target.missing.is_none()) {
+            let place = (&policy.key.namespace, &target.service, &target.port);
+            let owner = *oldest.entry(place).or_insert(index);
+            if owner != index && told.insert(&target.service) {
+                lost.push((index, owner, target.clone()));
+            }
         }
     }
-}
-
-impl Target {
-    fn is(&self, other: &Self) -> bool {
-        self.service == other.service && self.port == other.port
+    for (younger, older, Target { service, port, index, .. }) in lost {
+        let what = port.map_or_else(String::new, |port| format!("port `{port}` of "));
+        let message =
+            format!("{what}Service `{service}` belongs to the older policy {}", policies[older].seniority.name);
+        let field = format!("spec.targetRefs[{index}]");
+        let fault = Fault::new("conflicting-policy", field, message, "remove one of the two");
+        let policy = &mut policies[younger];
+        let problem = Findings::about(&policy.key, list).refuse(fault.because("Conflicted"));
+        policy.conflict.get_or_insert(problem);
     }
 }
 
@@ -167,8 +157,8 @@ impl Policy {
             return Self::unreadable(object, services, list);
         };
         let mut findings = Findings::about(&object.key, list);
-        let targets = targets(&spec.target_refs, &object.key, services, &mut findings);
-        let mut reader = Reader { key: &object.key, findings, invalid: None, unresolved: Vec::new() };
+        let (targets, invalid) = targets::read(&spec.target_refs, &object.key, services, &mut findings);
+        let mut reader = Reader { key: &object.key, findings, invalid, unresolved: Vec::new() };
         reader.check_options(&spec);
         let (sni, identity) = reader.identity(&spec.validation);
         let trust = reader.trust(&spec.validation);
@@ -192,23 +182,14 @@ impl Policy {
 
     /// What cannot be read still says which ports must not be spoken to in the clear.
     fn unreadable(object: &Object, services: &Services, list: &mut Vec<Finding>) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Peek {
-            #[serde(default)]
-            metadata: Metadata,
-            spec: PeekSpec,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct PeekSpec {
-            target_refs: Vec<TargetRef>,
-        }
-        let Peek { metadata, spec } = serde_json::from_slice(&object.json).ok()?;
+        let policy: Value = serde_json::from_slice(&object.json).ok()?;
         let key = object.key.clone();
+        let (targets, _) = targets::read(&targets::peek(&policy), &key, services, &mut Findings::about(&key, list));
+        let created = policy["metadata"]["creationTimestamp"].as_str().map(str::to_owned);
         Some(Self {
-            targets: targets(&spec.target_refs, &key, services, &mut Findings::about(&key, list)),
-            generation: metadata.generation,
-            seniority: Seniority::new(metadata.creation_timestamp, &key.namespace, &key.name),
+            targets,
+            generation: policy["metadata"]["generation"].as_i64().unwrap_or_default(),
+            seniority: Seniority::new(created, &key.namespace, &key.name),
             invalid: Some(Problem::new(INVALID, "the policy cannot be read")),
             conflict: None,
             unresolved: Vec::new(),
@@ -226,56 +207,11 @@ impl Policy {
         let missing: Vec<_> = self.targets.iter().filter_map(|target| target.missing.as_ref()).collect();
         missing.first().copied().filter(|_| missing.len() == self.targets.len())
     }
-
-    fn rank(&self, port: Port<'_>) -> Option<Rank> {
-        let rank = |target: &Target| match &target.port {
-            _ if target.service != port.service => None,
-            None => Some(Rank::Service),
-            Some(name) if Some(name.as_str()) == port.name => Some(Rank::Port),
-            Some(_) => target.missing.as_ref().map(|_| Rank::Nowhere),
-        };
-        self.targets.iter().filter_map(rank).min()
-    }
 }
 
 /// These sources; where there is none, one that nothing can fill, so that nobody is trusted.
 fn trusting(sources: Vec<Source>, policy: &ObjectKey) -> Vec<Source> {
     if sources.is_empty() { vec![tls::source(policy.at("spec.validation"), Role::Trust, Vec::new())] } else { sources }
-}
-
-fn targets(specs: &[TargetRef], policy: &ObjectKey, services: &Services, findings: &mut Findings<'_>) -> Vec<Target> {
-    let mut targets: Vec<Target> = Vec::new();
-    if specs.is_empty() {
-        let message = "a policy without a target is about nothing";
-        findings.refuse(Fault::new("missing-field", "spec.targetRefs", message, "name a Service"));
-    }
-    for (index, spec) in specs.iter().enumerate() {
-        let field = format!("spec.targetRefs[{index}]");
-        if !spec.group.is_empty() || spec.kind != "Service" {
-            let message = format!("kind `{}` in group `{}` is no backend that is known here", spec.kind, spec.group);
-            findings.refuse(Fault::new("invalid-kind", field, message, "refer to a Service"));
-            continue;
-        }
-        let port = spec.section_name.clone().filter(|name| !name.is_empty());
-        let mut target = Target { service: spec.name.clone(), port, index, missing: None };
-        match (services.find(&policy.namespace, &spec.name), &target.port) {
-            (None, _) => {
-                let message = format!("there is no Service `{}` in namespace `{}`", spec.name, policy.namespace);
-                findings.warn(Fault::new("target-not-found", field, message, "create it, or correct the name"));
-            }
-            (Some(service), Some(port)) if service.spec.ports.iter().all(|known| known.name != *port) => {
-                let message = format!("Service `{}` has no port called `{port}`", spec.name);
-                let field = format!("{field}.sectionName");
-                let fault = Fault::new("target-not-found", field, message, "name one of its ports");
-                target.missing = Some(findings.refuse(fault.because("TargetNotFound")));
-            }
-            (Some(_), _) => {}
-        }
-        if !targets.iter().any(|known| known.is(&target)) {
-            targets.push(target);
-        }
-    }
-    targets
 }
 
 /// Reads what a policy demands; the first thing wrong is why it cannot be followed.

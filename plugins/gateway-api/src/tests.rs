@@ -325,3 +325,25 @@ fn ten_thousand_routes_translate_quickly() {
     let chosen = table.route(&head).unwrap();
     assert_eq!(translation.routes[chosen as usize].name, "default/r-09907/0");
 }
+
+#[test]
+fn policies_that_share_targets_cost_what_they_say() {
+    const POLICIES: usize = 2000;
+    let policy = |n| {
+        let target = |port| json!({"group": "", "kind": "Service", "name": "gone", "sectionName": format!("p{port}")});
+        let targets = (0..16).map(target).collect::<Vec<_>>();
+        let validation = json!({"hostname": "h.example.com", "wellKnownCACertificates": "System"});
+        object(
+            GROUP,
+            "BackendTLSPolicy",
+            &format!("p-{n:04}"),
+            json!({"targetRefs": targets, "validation": validation}),
+        )
+    };
+    let start = Instant::now();
+    let (translation, _) = translate((0..POLICIES).map(policy).collect());
+    let elapsed = start.elapsed();
+    let told = |code: &str| translation.findings.iter().filter(|finding| finding.code == code).count();
+    assert_eq!((told("target-not-found"), told("conflicting-policy")), (POLICIES, POLICIES - 1));
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+}

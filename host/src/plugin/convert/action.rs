@@ -113,11 +113,25 @@ fn forward(said: wit::Forward) -> Result<Forward, String> {
 fn session(said: wit::Session) -> Result<Session, String> {
     let by = match said.by {
         wit::SessionBy::Cookie(cookie) => SessionBy::Cookie(hash_cookie(cookie)?),
-        wit::SessionBy::Header(name) => SessionBy::Header(
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not the name of a header"))?,
-        ),
+        wit::SessionBy::Header(name) => SessionBy::Header(session_header(&name)?),
     };
     Ok(Session { by, lasts: said.lasts.map(Duration::from_millis) })
+}
+
+/// A header that can carry a token: neither the message nor the connection hangs on it, and it is no cookie.
+fn session_header(name: &str) -> Result<HeaderName, String> {
+    let parsed = header_name(name)?;
+    let taken = matches!(
+        parsed.as_str(),
+        "cookie"
+            | "expect"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "set-cookie"
+    );
+    if taken { Err(format!("the header `{parsed}` cannot carry a session")) } else { Ok(parsed) }
 }
 
 /// Where the dialect says nothing of pauses.
@@ -294,5 +308,19 @@ fn template(pieces: Vec<wit::Text>) -> Result<Template, String> {
     match literal {
         Some(text) => HeaderValue::try_from(text).map(Template::Literal).map_err(|e| e.to_string()),
         None => Ok(Template::Pieces(pieces)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_a_header_of_its_own() {
+        assert_eq!(session_header("X-Stay"), Ok(HeaderName::from_static("x-stay")));
+        for taken in ["Content-Length", "transfer-encoding", "Host", "Keep-Alive", "Cookie", "Set-Cookie", ":path", ""]
+        {
+            assert!(session_header(taken).is_err(), "{taken}");
+        }
     }
 }

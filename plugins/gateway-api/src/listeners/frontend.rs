@@ -2,13 +2,17 @@
 //! there, and holds for every HTTPS listener of the port: clients reuse a connection of one for another.
 //!
 //! A listener whose authorities all lead nowhere is refused. It falls back neither to the default nor to clients that
-//! nobody verifies.
+//! nobody verifies. Where a port is none, any listener may be meant, and all are refused.
 
-use sekisho_sdk::ObjectKey;
+use std::collections::HashSet;
+
 use sekisho_sdk::model::Role;
+use sekisho_sdk::{Finding, ObjectKey};
 
 use super::tls::{self, Client, Referring, TERMINATE_MODE, Tls};
+use super::{Listener, Protocol};
 use crate::finding::{Fault, Findings, Problem};
+use crate::gateways::Gateway;
 use crate::objects::gateway::{AuthorityRef, Frontend, FrontendValidation};
 
 /// The kinds that hold authorities.
@@ -25,9 +29,51 @@ impl Frontend {
         validations.any(|validation| validation.mode.as_deref() == Some(INSECURE_FALLBACK))
     }
 
+    /// The first port that is none.
+    fn port_fault(&self) -> Option<Fault> {
+        let legal = |port: &Option<i64>| port.is_some_and(|port| (1..=i64::from(u16::MAX)).contains(&port));
+        let index = self.per_port.iter().position(|config| !legal(&config.port))?;
+        let message = match self.per_port[index].port {
+            None => "a configuration for a port needs the port; until then no HTTPS listener is served".to_owned(),
+            Some(port) => format!("{port} is not a port; until it is, no HTTPS listener is served"),
+        };
+        let field = format!("spec.tls.frontend.perPort[{index}].port");
+        Some(Fault::new("invalid-port", field, message, "give a number from 1 to 65535"))
+    }
+
+    /// Says once what concerns all listeners of the Gateway and its sets.
+    pub(crate) fn check(&self, gateway: &Gateway, list: &mut Vec<Finding>) {
+        let mut findings = Findings::about(&gateway.key, list);
+        if let Some(fault) = self.port_fault() {
+            findings.refuse(fault);
+            return;
+        }
+        let https = |listener: &&Listener| matches!(listener.protocol, Protocol::Https(_));
+        let served: HashSet<_> =
+            gateway.listeners.iter().filter(https).filter_map(|listener| listener.port.map(i64::from)).collect();
+        for (index, config) in self.per_port.iter().enumerate() {
+            if let Some(port) = config.port.filter(|port| !served.contains(port)) {
+                let message = format!("no HTTPS listener has port {port}");
+                let field = format!("spec.tls.frontend.perPort[{index}].port");
+                findings.warn(Fault::new("unused-field", field, message, "give the port of one, or remove it"));
+            }
+        }
+        for listener in gateway.listeners.iter().filter(|listener| listener.is_accepted()) {
+            let (Protocol::Tls(tls), Some(port)) = (&listener.protocol, listener.port) else { continue };
+            if tls.client == Client::NotAsked && !matches!(self.at(port), Ok(None)) {
+                let message =
+                    "`spec.tls.frontend` of the Gateway is for HTTPS listeners: clients are not verified here";
+                let field = format!("{}.protocol", listener.field);
+                let remedy = format!("set the listener's option `{TERMINATE_MODE}: MUTUAL`, or use another port");
+                let owner = listener.set.map_or(&gateway.key, |set| &gateway.sets[set].key);
+                findings.of(owner).warn(Fault::new("unverified-clients", field, message, remedy));
+            }
+        }
+    }
+
     /// What is said for a port, and where.
     fn at(&self, port: u16) -> Result<Option<(&FrontendValidation, String)>, Fault> {
-        let mut said = self.per_port.iter().enumerate().filter(|(_, config)| config.port == i64::from(port));
+        let mut said = self.per_port.iter().enumerate().filter(|(_, config)| config.port == Some(i64::from(port)));
         let (tls, place) = match (said.next(), said.next()) {
             (_, Some((second, _))) => {
                 let message = format!("port {port} is spoken of twice");
@@ -53,6 +99,9 @@ impl Tls {
         unresolved: &mut Vec<Problem>,
         findings: &mut Findings<'_>,
     ) -> Option<Problem> {
+        if let Some(fault) = frontend.port_fault() {
+            return Some(fault.problem());
+        }
         let (validation, field) = match frontend.at(port) {
             Ok(said) => said?,
             Err(fault) => return Some(findings.refuse(fault)),

@@ -141,6 +141,6 @@ pub(crate) struct AuthorityRef {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct PortTlsConfig {
-    pub(crate) port: i64,
+    pub(crate) port: Option<i64>,
     pub(crate) tls: TlsConfig,
 }

@@ -14,6 +14,24 @@ const HEADER: &str = "sekisho-session";
 /// The API takes no longer names.
 const LONGEST_NAME: usize = 128;
 
+/// Headers that frame messages, name their way or are cookies: a token in their place would break the answer.
+const TAKEN: [&str; 14] = [
+    "connection",
+    "content-length",
+    "cookie",
+    "expect",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// The session of the rule called `rule`; none where something is wrong with it, which makes the rule answer 500.
 pub(super) fn read(
     spec: &SessionPersistence,
@@ -51,7 +69,14 @@ pub(super) fn read(
             fault("unsupported-value", "cookieConfig.lifetimeType", message, "use Session or Permanent");
             None
         }
-        ("Header", None) => Some(SessionBy::Header(name.unwrap_or(HEADER).to_ascii_lowercase())),
+        ("Header", None) => {
+            let name = name.unwrap_or(HEADER).to_ascii_lowercase();
+            if TAKEN.contains(&name.as_str()) {
+                let message = format!("the header `{name}` has a meaning of its own and cannot carry a token");
+                fault("unsupported-value", "sessionName", message, "give a header of its own, such as x-session");
+            }
+            Some(SessionBy::Header(name))
+        }
         ("Header", Some(_)) => {
             let message = "a session by header has no cookie".to_owned();
             fault("unsupported-value", "cookieConfig", message, "remove it, or make the type Cookie");
@@ -85,11 +110,13 @@ fn own_name(rule: &str) -> String {
     format!("sekisho-{}", rule.chars().map(token).collect::<String>())
 }
 
-/// A cookie is sent where its rule's only path matches, and everywhere where there are several.
+/// A cookie is sent where its rule's only path matches, and everywhere where there are several. A prefix `/shop/` takes
+/// `/shop` too, where clients would not send a cookie of that path (RFC 6265 §5.1.4).
 fn path(matches: &[Match]) -> String {
     let path = match matches {
         [one] => match &one.path {
-            Path::Exact(path) | Path::Prefix(path) => path.as_str(),
+            Path::Exact(path) => path.as_str(),
+            Path::Prefix(path) => Some(path.trim_end_matches('/')).filter(|path| !path.is_empty()).unwrap_or("/"),
             Path::Regex(_) | Path::Call(_) => "/",
         },
         _ => "/",
