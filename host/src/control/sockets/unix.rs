@@ -81,6 +81,7 @@ pub(super) fn probe(name: &str) -> Result<(), Refusal> {
     if is_abstract(name) {
         return bound(name).map(drop);
     }
+    address(name).map_err(|error| refusal(&error))?;
     vacant(Path::new(name))?;
     bind_aside(name).map(drop)
 }
