@@ -210,7 +210,7 @@ impl Reader<'_> {
         if let Ok(ip) = bind.parse() {
             return Some(Bind::Ip(ip));
         }
-        let message = format!("`{bind}` is no address to bind to");
+        let message = format!("`{}` is no address to bind to", bind.escape_debug());
         let remedy = "write an IP address, `unix:///path` or `unix://@name`, or remove the field";
         findings.error(&self.at.field("bind"), "invalid-value", message, remedy);
         None
@@ -271,9 +271,11 @@ impl Reader<'_> {
     }
 }
 
-/// A file by its absolute path, or a name in the abstract namespace.
+/// A file by its absolute path, or a name in the abstract namespace. The kernel ends a path at a NUL, and a log shows no
+/// other control character as it is.
 fn is_socket(path: &str) -> bool {
-    path.starts_with('@') || path.starts_with('/') && !path.ends_with('/')
+    let placed = path.starts_with('@') || path.starts_with('/') && !path.ends_with('/');
+    placed && !path.contains(char::is_control)
 }
 
 /// The protocols of ports, as far as they differ here.

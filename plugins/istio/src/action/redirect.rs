@@ -13,6 +13,9 @@ use crate::objects::virtual_service::{HttpMatch, HttpRedirect};
 pub(crate) struct Redirect {
     status: u16,
     scheme: Option<String>,
+    /// As it is written, with its port.
+    authority: Option<String>,
+    /// That of the authority.
     host: Option<String>,
     port: Port,
     pub(super) path: PathChange,
@@ -48,11 +51,9 @@ pub(super) fn read(
     let port = port(said, at, findings);
     let path = path(said, matches, at, findings);
     let host = authority(&said.authority, &at.field("authority"), findings)?;
-    let port = port?;
-    // Envoy sends an authority as it is written, and puts a port that is given besides in its place.
-    let host = if port == Port::Unsaid { host.map(|_| said.authority.clone()) } else { host };
+    let authority = host.is_some().then(|| said.authority.clone());
     let scheme = (!said.scheme.is_empty()).then(|| said.scheme.clone());
-    Some(Redirect { status: status?, scheme, host, port, path: path? })
+    Some(Redirect { status: status?, scheme, authority, host, port: port?, path: path? })
 }
 
 fn status(code: i64, at: &Place<'_>, findings: &mut Findings) -> Option<u16> {
@@ -146,12 +147,15 @@ impl Redirect {
         let number = match self.port {
             Port::Unsaid => None,
             Port::Number(number) => Some(number),
-            Port::OfServer => Some(server.port),
+            // One on a Unix socket has none.
+            Port::OfServer => (server.port != 0).then_some(server.port),
         };
+        // Envoy sends an authority as it is written, and puts a port that is given besides in its place.
+        let host = if number.is_none() { &self.authority } else { &self.host };
         let scheme = self.scheme.as_deref().unwrap_or(if server.tls { "https" } else { "http" });
         // Istio leaves a scheme's own port out.
         let number = number.filter(|number| !matches!((*number, scheme), (80, "http") | (443, "https")));
-        let port = match (number, &self.host) {
+        let port = match (number, host) {
             (Some(number), _) => RedirectPort::Number(number),
             (None, Some(_)) => RedirectPort::None,
             (None, None) => RedirectPort::AsSent,
@@ -159,7 +163,7 @@ impl Redirect {
         model::Redirect {
             status: self.status,
             scheme: self.scheme.clone(),
-            host: self.host.clone(),
+            host: host.clone(),
             port,
             path: self.path.on(path),
         }
@@ -184,10 +188,13 @@ mod tests {
     fn ports_follow_istio() {
         let plain = OnServer { port: 85, tls: false };
         let tls = OnServer { port: 443, tls: true };
+        let unix = OnServer { port: 0, tls: false };
         let base = || HttpRedirect { uri: "/".to_owned(), ..HttpRedirect::default() };
         let derived = |how: &str| HttpRedirect { derive_port: Some(how.to_owned()), ..base() };
         let numbered = |port, scheme: &str| HttpRedirect { port: Some(port), scheme: scheme.to_owned(), ..base() };
         let to = |authority: &str| HttpRedirect { authority: authority.to_owned(), ..base() };
+        let derived_to =
+            |authority: &str| HttpRedirect { derive_port: Some("FROM_REQUEST_PORT".to_owned()), ..to(authority) };
         for (said, server, host, port) in [
             (base(), plain, None, RedirectPort::AsSent),
             (derived("FROM_PROTOCOL_DEFAULT"), plain, None, RedirectPort::AsSent),
@@ -196,6 +203,10 @@ mod tests {
             (numbered(80, "https"), plain, None, RedirectPort::Number(80)),
             (numbered(80, ""), plain, None, RedirectPort::AsSent),
             (numbered(80, ""), tls, None, RedirectPort::Number(80)),
+            (derived("FROM_REQUEST_PORT"), unix, None, RedirectPort::AsSent),
+            (numbered(80, "https"), unix, None, RedirectPort::Number(80)),
+            (derived_to("a.b:8443"), unix, Some("a.b:8443"), RedirectPort::None),
+            (derived_to("a.b:8443"), plain, Some("a.b"), RedirectPort::Number(85)),
             (to("a.b"), plain, Some("a.b"), RedirectPort::None),
             (to("a.b:8443"), plain, Some("a.b:8443"), RedirectPort::None),
             (to("a.b:80"), plain, Some("a.b:80"), RedirectPort::None),
