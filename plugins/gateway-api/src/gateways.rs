@@ -91,7 +91,8 @@ pub(crate) fn read(
         let allowed = spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
         let allowed_sets = FromNamespaces::read(allowed, "spec.allowedListeners.namespaces", FromNamespaces::None)
             .unwrap_or_else(|fault| {
-                refused.get_or_insert(findings.refuse(fault));
+                let problem = findings.refuse(fault);
+                refused.get_or_insert(problem);
                 FromNamespaces::None
             });
         let tls = spec.tls.as_ref();

@@ -85,7 +85,9 @@ impl Call {
             }
             (service, method) => {
                 // Without a regular expression only the method is named, whose letters mean themselves.
-                let part = |part: &Option<String>| part.as_deref().map_or(any.to_owned(), |part| format!("(?:{part})"));
+                let part = |part: &Option<String>| {
+                    part.as_deref().map_or_else(|| any.to_owned(), |part| format!("(?:{part})"))
+                };
                 PathRule::Regex(format!("/{}/{}", part(service), part(method)))
             }
         }

@@ -69,7 +69,8 @@ pub(super) fn read(
         }
         if spec.name.is_empty() {
             let fault = Fault::new("missing-field", format!("{field}.name"), "a target needs a name", "name a Service");
-            invalid.get_or_insert(findings.refuse(fault.because(INVALID)));
+            let problem = findings.refuse(fault.because(INVALID));
+            invalid.get_or_insert(problem);
             continue;
         }
         let port = spec.section_name.as_deref().filter(|name| !name.is_empty());
