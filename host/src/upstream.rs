@@ -45,6 +45,8 @@ use usage::{Held, Usage};
 pub struct Cluster {
     /// For logs and metrics.
     pub name: Arc<str>,
+    /// Of its name, for tokens.
+    mark: u64,
     /// Who says that there is one.
     pub origin: Origin,
     /// Those that are ready.
@@ -121,6 +123,7 @@ impl Cluster {
         let ring = matches!(said.balance, Balance::Hash(_)).then(|| Ring::new(&endpoints));
         Self {
             name: said.name.as_str().into(),
+            mark: hash::of_bytes(said.name.as_bytes()),
             origin: said.origin.clone(),
             endpoints,
             protocol: said.protocol,

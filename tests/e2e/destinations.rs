@@ -33,7 +33,7 @@ fn rule(mut spec: Value) -> Value {
     })
 }
 
-fn ask(gateway: &Gateway) -> rig::Curl {
+pub(crate) fn ask(gateway: &Gateway) -> rig::Curl {
     gateway.curl(HELLOWORLD, "/anything").ca(ca())
 }
 
@@ -55,7 +55,7 @@ fn finds(gateway: &Gateway, parts: &[&str]) {
 
 /// The line of the access log of a request that is answered with 503.
 #[track_caller]
-fn refused(gateway: &Gateway) -> Line {
+pub(crate) fn refused(gateway: &Gateway) -> Line {
     eventually(|| {
         let place = gateway.log().here();
         let answer = ask(gateway).run();

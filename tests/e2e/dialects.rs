@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use rig::{Form, Http, Route, Server, Site, endpoints, eventually, service};
 use serde_json::{Value, json};
 
-use crate::streams::echo;
+use crate::streams::{before_another, echo};
 use crate::task::*;
 
 const GROUP: &str = "gateway.networking.k8s.io/v1";
@@ -33,14 +33,7 @@ fn route(kind: &str, name: &str, hostnames: &[&str], service: &str, port: u16) -
 /// A gateway whose TLS ends at an inner one, at itself, or is none, by three kinds of listeners.
 #[test]
 fn connections_of_the_gateway_api_are_passed_on() {
-    let inner_site = Site::with_httpbin(Form::Istio);
-    inner_site.apply(&Form::Istio.gateway(&[Server::mutual("httpbin").section("https")]));
-    inner_site.create_secret(HTTPBIN_CREDENTIAL_MUTUAL);
-    let inner = inner_site.run();
-
-    let site = Site::new();
-    site.apply(&service("inner", 9000));
-    site.apply(&endpoints("inner", "local", Some((Ipv4Addr::LOCALHOST, inner.https()).into())));
+    let (_inner_site, _inner, site) = before_another();
     site.apply(&service("echo", 9000));
     site.apply(&endpoints("echo", "local", Some(echo("1"))));
     let secret = json!([{ "name": "helloworld-credential", "namespace": "istio-system" }]);
@@ -87,6 +80,32 @@ fn statuses(status: &Value, kind: &str, name: &str) -> Value {
     let all = status["objects"].as_array().cloned().unwrap_or_default();
     let of = |one: &&Value| one["object"].as_str().is_some_and(|key| key.starts_with(kind) && key.ends_with(name));
     all.iter().find(of).unwrap_or_else(|| panic!("no status of {kind} {name} in {status}")).clone()
+}
+
+/// Of two addresses that a Gateway asks for, one is nobody's (RFC 5737): it serves on the other, and says so.
+#[test]
+fn addresses_that_cannot_be_had_are_told() {
+    let site = Site::new();
+    let listen_on = |addresses: &[&str]| {
+        let mut gateway = gateway(&json!([{ "name": "http", "port": 80, "protocol": "HTTP" }]));
+        gateway["spec"]["addresses"] = addresses.iter().map(|value| json!({ "value": value })).collect();
+        site.apply(&gateway);
+    };
+    listen_on(&["127.0.0.1", "192.0.2.1"]);
+    let gateway = site.run();
+    let programmed = |status: &str, reason: &str| {
+        eventually(|| {
+            let edge = statuses(&gateway.status(), "Gateway", "edge");
+            let said = &edge["status"]["conditions"][1];
+            let as_expected = said["type"] == "Programmed" && said["status"] == status && said["reason"] == reason;
+            if as_expected { Ok(edge["status"]["addresses"].clone()) } else { Err(edge.to_string()) }
+        })
+    };
+    let used = json!([{ "type": "IPAddress", "value": "127.0.0.1" }]);
+    assert_eq!(programmed("False", "AddressNotUsable"), used);
+    gateway.curl_http(HTTPBIN, "/").answers(404);
+    listen_on(&["127.0.0.1"]);
+    assert_eq!(programmed("True", "Programmed"), used);
 }
 
 /// A Gateway of that name and age for helloworld, on port 443.

@@ -43,8 +43,8 @@ fn to_sealed() -> Value {
     )
 }
 
-/// A gateway that ends httpbin's TLS and asks for client certificates, and one before it that does not open it.
-fn two_gateways() -> (Site, Gateway, Site, Gateway) {
+/// A gateway that ends httpbin's TLS and asks for client certificates, and a site before it that has it as a backend.
+pub(crate) fn before_another() -> (Site, Gateway, Site) {
     let inner_site = Site::with_httpbin(Form::Istio);
     inner_site.apply(&Form::Istio.gateway(&[Server::mutual("httpbin").section("https")]));
     inner_site.create_secret(HTTPBIN_CREDENTIAL_MUTUAL);
@@ -52,6 +52,12 @@ fn two_gateways() -> (Site, Gateway, Site, Gateway) {
     let site = Site::new();
     site.apply(&service("inner", 9000));
     site.apply(&endpoints("inner", "local", Some((Ipv4Addr::LOCALHOST, inner.https()).into())));
+    (inner_site, inner, site)
+}
+
+/// The same with a gateway before it that does not open its TLS.
+fn two_gateways() -> (Site, Gateway, Site, Gateway) {
+    let (inner_site, inner, site) = before_another();
     site.apply(&gateway(&json!([sealed_server()])));
     site.apply(&to_sealed());
     let outer = site.run();

@@ -49,8 +49,15 @@ pub(crate) struct Outcome {
     pub(crate) live: bool,
     pub(crate) sources: BTreeMap<String, String>,
     pub(crate) listeners: BTreeMap<String, String>,
-    /// Why the addresses of a Gateway cannot be had.
-    pub(crate) addresses: BTreeMap<String, String>,
+    /// Of a Gateway, those in use, or why there is none.
+    pub(crate) addresses: BTreeMap<String, Addresses>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Addresses {
+    None(String),
+    InUse(Vec<String>),
 }
 
 impl Default for Outcome {

@@ -19,7 +19,7 @@ use sekisho::snapshot::Snapshot;
 use sekisho::source::directory::Directory;
 use serde_json::{Map, Value, json};
 
-use crate::case::{Case, Request};
+use crate::case::{Addresses, Case, Request};
 use crate::cluster;
 use crate::subject::Subject;
 
@@ -533,7 +533,8 @@ fn outcome(case: &Case, translation: &Translation) -> Outcome {
             .map(|binding| {
                 let key = &binding.origin.object;
                 match case.outcome.addresses.get(&format!("{}/{}", key.namespace, key.name)) {
-                    Some(why) => Err(why.clone()),
+                    Some(Addresses::None(why)) => Err(why.clone()),
+                    Some(Addresses::InUse(addresses)) => Ok(addresses.clone()),
                     None => Ok(match &binding.address {
                         Address::Dedicated(wanted) if !wanted.is_empty() => wanted.clone(),
                         _ => vec!["127.0.0.1".to_owned()],

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{HeaderMap, HeaderValue, SET_COOKIE};
 
-use super::hash::{line_of, mixed, of_bytes, value_of};
+use super::hash::{line_of, mixed, value_of};
 use super::{Cluster, Endpoint};
 use crate::model::{Session, SessionBy};
 
@@ -42,8 +42,7 @@ impl Token {
     /// The endpoint that it leads to, if the cluster has it and does not leave it out.
     #[must_use]
     pub fn endpoint(self, cluster: &Cluster) -> Option<SocketAddr> {
-        let name = of_bytes(cluster.name.as_bytes());
-        let endpoint = cluster.endpoints.iter().find(|endpoint| mark(name, endpoint) == self.mark)?;
+        let endpoint = cluster.endpoints.iter().find(|endpoint| mark(cluster, endpoint) == self.mark)?;
         cluster.keeps(endpoint).then_some(endpoint.address)
     }
 
@@ -60,7 +59,7 @@ impl Token {
 /// Gives a client the token of the endpoint that has answered.
 pub fn give_token(session: &Session, cluster: &Cluster, endpoint: SocketAddr, headers: &mut HeaderMap) {
     let Some(endpoint) = cluster.at(endpoint) else { return };
-    let mut token = format!("{:016x}", mark(of_bytes(cluster.name.as_bytes()), endpoint));
+    let mut token = format!("{:016x}", mark(cluster, endpoint));
     if let Some(lasts) = session.lasts {
         token.push_str(&format!("-{:x}", now().saturating_add(seconds(lasts))));
     }
@@ -76,8 +75,8 @@ pub fn give_token(session: &Session, cluster: &Cluster, endpoint: SocketAddr, he
     }
 }
 
-fn mark(cluster: u64, endpoint: &Endpoint) -> u64 {
-    mixed(cluster ^ endpoint.mark)
+fn mark(cluster: &Cluster, endpoint: &Endpoint) -> u64 {
+    mixed(cluster.mark ^ endpoint.mark)
 }
 
 fn seconds(time: Duration) -> u64 {

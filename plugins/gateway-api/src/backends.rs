@@ -28,7 +28,8 @@ pub(crate) struct Backends<'s> {
     /// The translation's, which policies add to.
     pub(crate) sources: Vec<Source>,
     pub(crate) clusters: Vec<Cluster>,
-    known: HashMap<Key, u32>,
+    /// By name, which tells how each is spoken to and by whom.
+    known: HashMap<String, u32>,
     /// The policies that are about a cluster's port, by cluster.
     pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
@@ -69,17 +70,6 @@ pub(crate) struct User<'r> {
     pub(crate) sealed: bool,
 }
 
-/// What tells clusters apart.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    /// `namespace/name:port`
-    port: String,
-    http2: bool,
-    tls: bool,
-    /// The Gateway whose certificate is shown.
-    shown: Option<usize>,
-}
-
 impl<'s> Backends<'s> {
     pub(crate) fn new(
         services: &'s Services,
@@ -112,24 +102,22 @@ impl<'s> Backends<'s> {
         let Cluster { name, tls: Some(tls), .. } = &self.clusters[cluster as usize] else { return cluster };
         let credential = client_certificate.as_ref().and_then(|certificate| certificate.emitted);
         let name = format!("{name} for {}/{}", key.namespace, key.name);
-        let http2 = self.clusters[cluster as usize].protocol == UpstreamProtocol::Http2;
-        let key = Key { port: name.clone(), http2, tls: true, shown: Some(gateway) };
-        if let Some(known) = self.known.get(&key) {
+        if let Some(known) = self.known.get(&name) {
             return *known;
         }
         let tls = UpstreamTls { credential, ..tls.clone() };
         let shown = Cluster { name, tls: Some(tls), ..self.clusters[cluster as usize].clone() };
-        let index = self.add(key, shown);
+        let index = self.add(shown);
         if let Some(policies) = self.concerns.get(&cluster).cloned() {
             self.concerns.insert(index, policies);
         }
         index
     }
 
-    fn add(&mut self, key: Key, cluster: Cluster) -> u32 {
+    fn add(&mut self, cluster: Cluster) -> u32 {
         let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
+        self.known.insert(cluster.name.clone(), index);
         self.clusters.push(cluster);
-        self.known.insert(key, index);
         index
     }
 
@@ -163,23 +151,18 @@ impl<'s> Backends<'s> {
         };
         let key = service();
         let (index, spec) = self.port(&key, port, field)?;
-        let target = Port {
-            namespace: &key.namespace,
-            service: &key.name,
-            name: Some(spec.name.as_str()).filter(|name| !name.is_empty()),
-        };
+        let target = Port::of(&key.namespace, &key.name, spec);
         let there = self.policies.about(target);
-        let policies = if user.sealed { Vec::new() } else { there.clone() };
+        let policies: &[usize] = if user.sealed { &[] } else { &there };
         let followed = policies.first().copied().filter(|policy| self.policies.follows(*policy, target));
         let protocol = if user.sealed {
             UpstreamProtocol::Http1
         } else {
             protocol(spec, user.kind, followed.is_some(), &key, field)?
         };
-        let name = format!("{home}/{}:{port}", reference.name);
-        let http2 = protocol == UpstreamProtocol::Http2;
-        let known = Key { port: name.clone(), http2, tls: followed.is_some(), shown: None };
-        if let Some(index) = self.known.get(&known) {
+        let way = way(spec, user, protocol, !there.is_empty());
+        let name = format!("{home}/{}:{port}{way}", reference.name);
+        if let Some(index) = self.known.get(&name) {
             return Ok(*index);
         }
         let tls = followed.map(|policy| self.policies.tls(policy, &mut self.sources));
@@ -189,11 +172,10 @@ impl<'s> Backends<'s> {
             port,
             labels: Vec::new(),
         });
-        let name = name + way(spec, user, protocol, !there.is_empty());
         let cluster = Cluster::new(name, key.at(format!("spec.ports[{index}]")), endpoints);
-        let index = self.add(known, Cluster { protocol, tls, ..cluster });
+        let index = self.add(Cluster { protocol, tls, ..cluster });
         if !policies.is_empty() {
-            self.concerns.insert(index, policies);
+            self.concerns.insert(index, policies.to_vec());
         }
         Ok(index)
     }
@@ -204,10 +186,7 @@ impl<'s> Backends<'s> {
         let service = self.services.find(home, reference.name);
         let ports = service.into_iter().flat_map(|service| &service.spec.ports);
         let mut named = ports.filter(|spec| Some(i64::from(spec.port)) == reference.port);
-        named.any(|spec| {
-            let name = Some(spec.name.as_str()).filter(|name| !name.is_empty());
-            !self.policies.about(Port { namespace: home, service: reference.name, name }).is_empty()
-        })
+        named.any(|spec| !self.policies.about(Port::of(home, reference.name, spec)).is_empty())
     }
 
     /// A port of a Service, and its place in the list.

@@ -1,10 +1,10 @@
 //! The Kubernetes Gateway API as a dialect of the gateway: Gateways, ListenerSets and routes (v1), in the shape of v1.6.
 //!
 //! ```text
-//!  objects ─ snapshot ─ classes ─ gateways ─ listeners ──────────────┐
-//!                            (listener_sets)      (tls, conflicts)   ├─ translate ─ Translation + table
-//!                        attachment ─ routes ─ rules, streams ─ table┤
-//!      (precedence, matches, filters, backends ← policies)           └─ status (from the same values)
+//!  objects ─ snapshot ─ classes ─ gateways ─ listeners ───────────────┐
+//!                             (listener_sets)     (tls, conflicts)    ├─ translate ─ Translation + table
+//!                         attachment ─ routes ─ rules, streams ─ table┤
+//!              (precedence, matches, filters, backends ← policies)    └─ status (from the same values)
 //! ```
 //!
 //! This file is the export only. What a condition says and what a request meets come from the same values: where a

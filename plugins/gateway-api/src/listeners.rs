@@ -1,5 +1,5 @@
-//! The listeners of a Gateway and of the ListenerSets attached to it, checked one by one: what one of them has wrong costs
-//! that one only.
+//! The listeners of a Gateway and of the ListenerSets attached to it, checked one by one: what one of them has wrong
+//! costs that one only.
 //!
 //! A listener that is not accepted serves nothing, but it may have to keep its place ([`conflicts::holds_place`]): its
 //! traffic must not fall to a wider listener.

@@ -15,6 +15,7 @@ use self::targets::Target;
 use crate::finding::{Fault, Findings, Problem};
 use crate::hostname;
 use crate::listeners::tls;
+use crate::objects::ServicePort;
 use crate::objects::backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, SubjectAltName, Validation};
 use crate::objects::gateway::AuthorityRef;
 use crate::precedence::Seniority;
@@ -26,7 +27,7 @@ const INVALID: &str = "Invalid";
 pub(crate) struct Policies {
     pub(crate) list: Vec<Policy>,
     /// By namespace and name of the Service.
-    of_service: HashMap<(String, String), OfService>,
+    of_service: HashMap<String, HashMap<String, OfService>>,
 }
 
 /// The policies about one Service, each list oldest first.
@@ -64,9 +65,15 @@ pub(crate) struct Policy {
 /// A port of a Service.
 #[derive(Clone, Copy)]
 pub(crate) struct Port<'p> {
-    pub(crate) namespace: &'p str,
-    pub(crate) service: &'p str,
-    pub(crate) name: Option<&'p str>,
+    namespace: &'p str,
+    service: &'p str,
+    name: Option<&'p str>,
+}
+
+impl<'p> Port<'p> {
+    pub(crate) fn of(namespace: &'p str, service: &'p str, spec: &'p ServicePort) -> Self {
+        Self { namespace, service, name: Some(spec.name.as_str()).filter(|name| !name.is_empty()) }
+    }
 }
 
 impl Policies {
@@ -74,10 +81,11 @@ impl Policies {
         let mut policies: Vec<_> =
             objects.iter().filter_map(|object| Policy::read(object, services, controller, list)).collect();
         policies.sort_by(|a, b| a.seniority.cmp(&b.seniority));
-        let mut of_service: HashMap<_, OfService> = HashMap::new();
+        let mut of_service: HashMap<String, HashMap<String, OfService>> = HashMap::new();
         for (index, policy) in policies.iter().enumerate() {
             for Target { service, port, missing, .. } in &policy.targets {
-                let of = of_service.entry((policy.key.namespace.clone(), service.clone())).or_default();
+                let of = of_service.entry(policy.key.namespace.clone()).or_default();
+                let of = of.entry(service.clone()).or_default();
                 let among = match port {
                     _ if missing.is_some() => &mut of.nowhere,
                     None => &mut of.whole,
@@ -93,7 +101,7 @@ impl Policies {
     /// The policies that are about a port, the one that is followed first: one for the port goes before one for the
     /// whole Service, and an older before a younger one. Those for ports that the Service does not have come last.
     pub(crate) fn about(&self, port: Port<'_>) -> Vec<usize> {
-        let Some(of) = self.of_service.get(&(port.namespace.to_owned(), port.service.to_owned())) else {
+        let Some(of) = self.of_service.get(port.namespace).and_then(|of| of.get(port.service)) else {
             return Vec::new();
         };
         let of_port = port.name.and_then(|name| of.ports.get(name));

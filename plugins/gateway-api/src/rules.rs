@@ -1,7 +1,8 @@
 //! The rules of an HTTPRoute or GRPCRoute: what each does with the requests it matches.
 //!
 //! A rule with something wrong in it is dropped from service, but not from the table: those of its matches that can be
-//! read keep their place and answer 500 (gRPC: `UNAVAILABLE`). Its requests never fall to a wider rule that was not meant for them.
+//! read keep their place and answer 500 (gRPC: `UNAVAILABLE`). Their requests never fall to a wider rule that was not meant
+//! for them.
 
 mod answer;
 mod session;
@@ -24,7 +25,16 @@ use crate::precedence::Seniority;
 use crate::table::Rows;
 
 /// The greatest weight that the API knows.
-pub(crate) const MOST_WEIGHT: u32 = 1_000_000;
+const MOST_WEIGHT: u32 = 1_000_000;
+
+/// The weight of the backend at `field`, which is 1 where none is written.
+pub(crate) fn weight(written: Option<i64>, field: Field<'_>) -> Result<u32, Fault> {
+    let written = written.unwrap_or(1);
+    u32::try_from(written).ok().filter(|weight| *weight <= MOST_WEIGHT).ok_or_else(|| {
+        let message = format!("{written} is not a weight");
+        Fault::new("invalid-weight", format!("{field}.weight"), message, "give a number from 0 to 1000000")
+    })
+}
 
 /// A rule, ready to be put into tables.
 pub(crate) struct Rule {

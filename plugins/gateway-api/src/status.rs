@@ -19,8 +19,8 @@ use self::route::RouteStatus;
 use crate::attachment::Place;
 use crate::translate::GatewayApi;
 
-/// The statuses of all GatewayClasses, Gateways, ListenerSets and routes that are ours, and of policies for what they lead
-/// to.
+/// The statuses of all GatewayClasses, Gateways, ListenerSets and routes that are ours, and of policies for what they
+/// lead to.
 pub(crate) fn report(plugin: &GatewayApi, outcome: &Outcome) -> Vec<Status> {
     let refused = Refused::of(outcome);
     let routes: Vec<_> = plugin.routes.iter().map(|route| RouteStatus::of(route, &refused)).collect();

@@ -9,7 +9,7 @@ use crate::finding::{Fault, Findings};
 use crate::kinds::RouteKind;
 use crate::objects::route::StreamRule;
 use crate::precedence::Seniority;
-use crate::rules::{MOST_WEIGHT, RuleState};
+use crate::rules::{RuleState, weight};
 
 /// The rule of a route. The API knows one only, as nothing tells rules apart.
 pub(crate) struct Rule {
@@ -73,12 +73,9 @@ impl Rule {
         let mut targets = Vec::new();
         for (index, spec) in spec.backend_refs.iter().enumerate() {
             let field = list.at(index);
-            let weight = match u32::try_from(spec.weight.unwrap_or(1)) {
-                Ok(weight) if weight <= MOST_WEIGHT => weight,
-                _ => {
-                    let message = format!("{} is not a weight", spec.weight.unwrap_or_default());
-                    let field = format!("{field}.weight");
-                    let fault = Fault::new("invalid-weight", field, message, "give a number from 0 to 1000000");
+            let weight = match weight(spec.weight, field) {
+                Ok(weight) => weight,
+                Err(fault) => {
                     state.invalid.push(findings.refuse(fault));
                     continue;
                 }

@@ -1,7 +1,7 @@
 //! Sockets in the file system, and those that have a name and no file.
 //!
-//! A file outlives the process that bound it. Such a one is replaced; one that somebody has bound, whether they listen yet
-//! or not, and whatever is no socket, is left alone. Nothing is made or judged for good under a name that others use: a
+//! A file outlives the process that bound it. Such a one is replaced; one that somebody has bound, whether they listen
+//! yet or not, and whatever is no socket, is left alone. Nothing is made or judged for good under a name that others use: a
 //! socket gets its name when it listens, and a file is deleted after it has been moved aside.
 
 use std::fs::{self, File, OpenOptions, Permissions};

@@ -1,9 +1,9 @@
 //! Which listeners cannot be told apart, which share host names, and which keep a place that they do not serve.
 //!
 //! Among a Gateway's own listeners nobody wins (Gateway `listeners`, "Handling indistinct Listeners"), and neither does
-//! among those of one ListenerSet, once those that lose to others are gone. A Gateway goes before its sets, and of those the
-//! older before the younger (ListenerSet `listeners`). Gateways that share their addresses share sockets, and there the older Gateway keeps what it has: a
-//! newcomer takes nothing away from it.
+//! among those of one ListenerSet, once those that lose to others are gone. A Gateway goes before its sets, and of those
+//! the older before the younger (ListenerSet `listeners`). Gateways that share their addresses share sockets, and there
+//! the older Gateway keeps what it has: a newcomer takes nothing away from it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::route::BackendObjectRef;
 
 /// A rule, with the kind's own matches.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", default, bound(deserialize = "M: Deserialize<'de>"))]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, bound(deserialize = "M: Default + Deserialize<'de>"))]
 pub(crate) struct Rule<M> {
     pub(crate) name: Option<String>,
     pub(crate) matches: Vec<M>,
@@ -17,20 +17,6 @@ pub(crate) struct Rule<M> {
     pub(crate) timeouts: Option<Timeouts>,
     pub(crate) retry: Option<Retry>,
     pub(crate) session_persistence: Option<SessionPersistence>,
-}
-
-impl<M> Default for Rule<M> {
-    fn default() -> Self {
-        Self {
-            name: None,
-            matches: Vec::new(),
-            filters: Vec::new(),
-            backend_refs: Vec::new(),
-            timeouts: None,
-            retry: None,
-            session_persistence: None,
-        }
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,7 +5,7 @@ use sekisho_sdk::model::{
     Retry, RetryOn, Target,
 };
 
-use super::{Entrance, MOST_WEIGHT};
+use super::{Entrance, weight};
 use crate::backends::{Backends, User};
 use crate::duration;
 use crate::field::Field;
@@ -188,16 +188,10 @@ impl Reader<'_, '_> {
         for (index, spec) in specs.iter().enumerate() {
             let list = self.field.below("backendRefs");
             let field = list.at(index);
-            let weight = match u32::try_from(spec.weight.unwrap_or(1)) {
-                Ok(weight) if weight <= MOST_WEIGHT => weight,
-                _ => {
-                    let message = format!("{} is not a weight", spec.weight.unwrap_or_default());
-                    self.faults.push(Fault::new(
-                        "invalid-weight",
-                        format!("{field}.weight"),
-                        message,
-                        "give a number from 0 to 1000000",
-                    ));
+            let weight = match weight(spec.weight, field) {
+                Ok(weight) => weight,
+                Err(fault) => {
+                    self.faults.push(fault);
                     continue;
                 }
             };

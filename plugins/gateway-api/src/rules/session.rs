@@ -5,7 +5,7 @@ use sekisho_sdk::model::{Cookie, Milliseconds, Session, SessionBy};
 use crate::duration;
 use crate::field::Field;
 use crate::finding::Fault;
-use crate::matches::{Match, Path};
+use crate::matches::{Match, Path, is_token};
 use crate::objects::http_route::SessionPersistence;
 
 /// What a header is called that the rule gives no name to.
@@ -50,7 +50,7 @@ pub(super) fn read(
         None
     });
     let name = spec.session_name.as_deref().filter(|name| !name.is_empty());
-    if let Some(name) = name.filter(|name| !is_token(name)) {
+    if let Some(name) = name.filter(|name| name.len() > LONGEST_NAME || !is_token(name)) {
         let message = format!("`{name}` cannot be the name of a cookie or header");
         fault("unsupported-value", "sessionName", message, "use letters, digits, `-` and `_`");
     }
@@ -122,10 +122,4 @@ fn path(matches: &[Match]) -> String {
         _ => "/",
     };
     if path.contains(';') { "/".to_owned() } else { path.to_owned() }
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token(name: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    name.len() <= LONGEST_NAME && name.bytes().all(token)
 }

@@ -133,7 +133,11 @@ fn programmed<'o>(
         return Condition::fails("Programmed", "Invalid", "the Gateway is not accepted");
     }
     match addresses {
-        Some(Ok(addresses)) if !addresses.is_empty() => {}
+        Some(Ok(addresses)) if !addresses.is_empty() => {
+            if let Some(lacking) = lacking(gateway, addresses) {
+                return Condition::fails("Programmed", "AddressNotUsable", format!("{lacking} cannot be listened on"));
+            }
+        }
         Some(Err(why)) => {
             let reason = match &gateway.address {
                 Some(Address::Dedicated(wanted)) if !wanted.is_empty() => "AddressNotUsable",
@@ -154,6 +158,13 @@ fn programmed<'o>(
         "" => Condition::holds("Programmed", "Programmed", "All listeners serve."),
         idle => Condition::holds("Programmed", "Programmed", format!("all listeners serve but these: {idle}")),
     }
+}
+
+/// One of the addresses asked for that is not among those in use. An unspecified one stands for whatever the machine has.
+fn lacking<'g>(gateway: &'g Gateway, used: &[String]) -> Option<&'g String> {
+    let Some(Address::Dedicated(wanted)) = &gateway.address else { return None };
+    let is_own = |text: &str| text.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified());
+    wanted.iter().find(|wanted| is_own(wanted) && !used.contains(wanted))
 }
 
 /// The names of listeners, for a sentence.
