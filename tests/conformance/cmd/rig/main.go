@@ -28,7 +28,7 @@ type options struct {
 	target   string // cargo's target directory
 	sources  string // tests/conformance
 	sekisho  string
-	crds     string
+	channel  string
 	run      string
 	report   string
 	bare     bool
@@ -42,9 +42,9 @@ func parse() options {
 	flag.StringVar(&o.target, "target", or(os.Getenv("CARGO_TARGET_DIR"), "target"), "cargo's target directory, where conformance/ is what build.sh made")
 	flag.StringVar(&o.sources, "sources", "tests/conformance", "directory of rbac.yaml and gatewayclass.yaml")
 	flag.StringVar(&o.sekisho, "sekisho", os.Getenv("SEKISHO"), "the gateway (SEKISHO; by default debug/sekisho in the target directory)")
-	flag.StringVar(&o.crds, "channel", "experimental", "channel of the Gateway API's CRDs: standard or experimental")
+	flag.StringVar(&o.channel, "channel", "experimental", "channel of the Gateway API's CRDs: standard or experimental")
 	flag.StringVar(&o.run, "run", "", "regular expression of the tests to run, by their whole names")
-	flag.StringVar(&o.report, "report", "", "file to write the suite's report to")
+	flag.StringVar(&o.report, "report", "", "file to write the suite's report to (by default one in reports/ of the sources, when all tests run)")
 	flag.IntVar(&o.workers, "workers", 2, "the gateway's workers")
 	flag.BoolVar(&o.bare, "bare", false, "without the gateway")
 	flag.Usage = func() {

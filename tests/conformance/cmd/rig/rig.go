@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -66,8 +67,11 @@ func (r *rig) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	err = r.cluster.Apply(ctx, filepath.Join(r.built, "crds", r.crds), filepath.Join(r.built, "crds", "istio"))
+	err = r.cluster.Apply(ctx, filepath.Join(r.built, "crds", r.channel), filepath.Join(r.built, "crds", "istio"))
 	if err != nil {
+		return err
+	}
+	if err := r.cluster.Established(ctx); err != nil {
 		return err
 	}
 	err = r.cluster.Apply(ctx, filepath.Join(r.sources, "rbac.yaml"), filepath.Join(r.sources, "gatewayclass.yaml"))
@@ -114,17 +118,32 @@ func (r *rig) suite(ctx context.Context) error {
 		"-usable-address=" + usable, "-unusable-address=" + unusable,
 		"-cleanup-base-resources=false", // the cluster ends with the run
 	}
+	report := r.report
 	if r.run != "" {
 		arguments = append(arguments, "-test.run=^TestConformance$/^("+r.run+")$")
+	} else {
+		report = or(report, filepath.Join(r.sources, "reports", release()+"-"+r.channel+"-sekisho.yaml"))
 	}
-	if r.report != "" {
-		arguments = append(arguments, "-report-output="+r.report,
+	if report != "" {
+		arguments = append(arguments, "-report-output="+report,
 			"-organization=sekisho", "-project=sekisho", "-url=https://sekisho.dev", "-version=0.1.0",
 			"-contact=https://sekisho.dev")
 	}
 	err := r.command(ctx, append(arguments, r.argument...))
 	fmt.Fprintf(os.Stderr, "rig: the suite took %.0f s\n", time.Since(began).Seconds())
 	return err
+}
+
+// release is that of the suite, and with it of the CRDs.
+func release() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, module := range info.Deps {
+			if module.Path == "sigs.k8s.io/gateway-api/conformance" {
+				return module.Version
+			}
+		}
+	}
+	return "unknown"
 }
 
 func (r *rig) shell(ctx context.Context) error {

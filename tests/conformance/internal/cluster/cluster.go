@@ -202,15 +202,17 @@ func (c *Cluster) Until(ctx context.Context, what string, ask func(context.Conte
 	}
 }
 
-// Apply is `kubectl apply` of files and directories, and waits until the kinds that they define are served.
+// Apply is `kubectl apply` of files and directories.
 func (c *Cluster) Apply(ctx context.Context, paths ...string) error {
 	args := []string{"apply", "--server-side", "--force-conflicts"}
 	for _, path := range paths {
 		args = append(args, "-f", path)
 	}
-	if err := c.kubectl(ctx, args...); err != nil {
-		return err
-	}
+	return c.kubectl(ctx, args...)
+}
+
+// Established waits until every kind that a CustomResourceDefinition defines is served.
+func (c *Cluster) Established(ctx context.Context) error {
 	return c.kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
 }
 
