@@ -104,8 +104,7 @@ func (r *rig) startGateway(ctx context.Context) error {
 		return err
 	}
 	return r.cluster.Until(ctx, "the gateway accepts its GatewayClass", func(ctx context.Context) error {
-		_, err := r.cluster.Features(ctx, class)
-		return err
+		return r.cluster.Accepted(ctx, class)
 	})
 }
 

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -213,7 +213,18 @@ func (c *Cluster) Apply(ctx context.Context, paths ...string) error {
 
 // Established waits until every kind that a CustomResourceDefinition defines is served.
 func (c *Cluster) Established(ctx context.Context) error {
-	return c.kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s", "crd", "--all")
+	return c.Until(ctx, "all kinds are served", func(ctx context.Context) error {
+		var definitions struct{ Items []object }
+		if err := c.get(ctx, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definitions); err != nil {
+			return err
+		}
+		for _, definition := range definitions.Items {
+			if !definition.is("Established") {
+				return fmt.Errorf("%s is not established", definition.Metadata.Name)
+			}
+		}
+		return nil
+	})
 }
 
 func (c *Cluster) kubectl(ctx context.Context, args ...string) error {
@@ -246,49 +257,34 @@ func (c *Cluster) kubeconfig(name string, user *api.AuthInfo) (string, error) {
 	}, path)
 }
 
-// Features are those that a GatewayClass claims, once it is accepted.
-func (c *Cluster) Features(ctx context.Context, class string) ([]string, error) {
-	raw, err := c.Client.Discovery().RESTClient().Get().
-		AbsPath("/apis/gateway.networking.k8s.io/v1/gatewayclasses", class).Do(ctx).Raw()
-	if err != nil {
-		return nil, err
-	}
-	var object struct {
-		Status struct {
-			Conditions        []metav1.Condition
-			SupportedFeatures []struct{ Name string }
-		}
-	}
-	if err := json.Unmarshal(raw, &object); err != nil {
-		return nil, err
-	}
-	for _, condition := range object.Status.Conditions {
-		if condition.Type == "Accepted" && condition.Status == metav1.ConditionTrue {
-			names := []string{}
-			for _, feature := range object.Status.SupportedFeatures {
-				names = append(names, feature.Name)
-			}
-			return names, nil
-		}
-	}
-	return nil, fmt.Errorf("GatewayClass %s is not accepted; its conditions: %v", class, object.Status.Conditions)
-}
-
-// Answers asks an HTTP server of the cluster's namespace.
-func Answers(ctx context.Context, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
+// Accepted asks whether a controller has accepted a GatewayClass.
+func (c *Cluster) Accepted(ctx context.Context, class string) error {
+	var found object
+	if err := c.get(ctx, "/apis/gateway.networking.k8s.io/v1/gatewayclasses/"+class, &found); err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, response.Status)
+	if !found.is("Accepted") {
+		return fmt.Errorf("its conditions are %v", found.Status.Conditions)
 	}
 	return nil
+}
+
+// object is what is read of any object here.
+type object struct {
+	Metadata metav1.ObjectMeta
+	Status   struct{ Conditions []metav1.Condition }
+}
+
+func (o *object) is(condition string) bool {
+	return meta.IsStatusConditionTrue(o.Status.Conditions, condition)
+}
+
+func (c *Cluster) get(ctx context.Context, path string, into any) error {
+	raw, err := c.Client.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Raw()
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, into)
 }
 
 // Stop ends every part: the last started first, the node before what it talks to.
