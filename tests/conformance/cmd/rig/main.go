@@ -33,6 +33,7 @@ type options struct {
 	run      string
 	report   string
 	bare     bool
+	verbose  bool
 	workers  int
 	command  string
 	argument []string
@@ -47,6 +48,7 @@ func parse() options {
 	flag.StringVar(&o.run, "run", "", "regular expression of the tests to run, by their whole names")
 	flag.StringVar(&o.report, "report", "", "file to write the suite's report to (by default one in reports/ of the sources, when all tests run)")
 	flag.IntVar(&o.workers, "workers", 2, "the gateway's workers")
+	flag.BoolVar(&o.verbose, "verbose", false, "print all that the suite says")
 	flag.BoolVar(&o.bare, "bare", false, "without the gateway")
 	flag.Usage = func() {
 		fmt.Fprint(flag.CommandLine.Output(), usage)
@@ -154,7 +156,7 @@ func inside(o options) (err error) {
 	case "shell":
 		return rig.shell(ctx)
 	default:
-		return rig.command(ctx, o.argument)
+		return rig.command(ctx, o.argument, os.Stdout)
 	}
 }
 

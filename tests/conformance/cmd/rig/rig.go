@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,7 +111,6 @@ func (r *rig) startGateway(ctx context.Context) error {
 
 // suite runs the Gateway API's own tests, for the features that the GatewayClass claims.
 func (r *rig) suite(ctx context.Context) error {
-	began := time.Now()
 	arguments := []string{
 		r.bin("conformance.test"), "-test.v", "-test.timeout=2h",
 		"-gateway-class=" + class, "-conformance-profiles=" + profiles,
@@ -124,12 +124,29 @@ func (r *rig) suite(ctx context.Context) error {
 		report = or(report, filepath.Join(r.sources, "reports", release()+"-"+r.channel+"-sekisho.yaml"))
 	}
 	if report != "" {
+		if err := os.MkdirAll(filepath.Dir(report), 0o755); err != nil {
+			return err
+		}
 		arguments = append(arguments, "-report-output="+report,
 			"-organization=sekisho", "-project=sekisho", "-url=https://sekisho.dev", "-version=0.1.0",
 			"-contact=https://sekisho.dev")
 	}
-	err := r.command(ctx, append(arguments, r.argument...))
-	fmt.Fprintf(os.Stderr, "rig: the suite took %.0f s\n", time.Since(began).Seconds())
+	arguments = append(arguments, r.argument...)
+	if r.verbose {
+		return r.command(ctx, arguments, os.Stdout)
+	}
+	path := filepath.Join(r.logs, "suite.log")
+	log, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	seen := newProgress(os.Stdout)
+	err = r.command(ctx, arguments, io.MultiWriter(log, seen))
+	seen.end()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "rig: all that the suite says is in", path)
+	}
 	return err
 }
 
@@ -146,11 +163,11 @@ func release() string {
 }
 
 func (r *rig) shell(ctx context.Context) error {
-	return r.command(ctx, []string{or(os.Getenv("SHELL"), "bash")})
+	return r.command(ctx, []string{or(os.Getenv("SHELL"), "bash")}, os.Stdout)
 }
 
 // command runs beside the cluster, until it ends, a part of the cluster fails, or the run is to end.
-func (r *rig) command(ctx context.Context, argv []string) error {
+func (r *rig) command(ctx context.Context, argv []string, output io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -165,7 +182,7 @@ func (r *rig) command(ctx context.Context, argv []string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, output, os.Stderr
 	cmd.Env = append(os.Environ(),
 		"KUBECONFIG="+r.cluster.Kubeconfig,
 		"PATH="+strings.Join([]string{r.bin(), filepath.Dir(sekisho), os.Getenv("PATH")}, ":"),
