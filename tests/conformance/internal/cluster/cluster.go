@@ -80,7 +80,7 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.Kubeconfig, err = c.kubeconfig("admin", &api.AuthInfo{
+	c.Kubeconfig, err = c.kubeconfig("admin", metav1.NamespaceDefault, &api.AuthInfo{
 		ClientCertificate: c.state("admin.crt"), ClientKey: c.state("admin.key"),
 	})
 	if err != nil {
@@ -235,7 +235,7 @@ func (c *Cluster) kubectl(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// AccountKubeconfig is the path of one that speaks for a service account.
+// AccountKubeconfig is the path of one that speaks for a service account, in its namespace.
 func (c *Cluster) AccountKubeconfig(ctx context.Context, namespace, name string) (string, error) {
 	hours := int64(24 * 60 * 60)
 	token, err := c.Client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{
@@ -244,15 +244,15 @@ func (c *Cluster) AccountKubeconfig(ctx context.Context, namespace, name string)
 	if err != nil {
 		return "", err
 	}
-	return c.kubeconfig(name, &api.AuthInfo{Token: token.Status.Token})
+	return c.kubeconfig(name, namespace, &api.AuthInfo{Token: token.Status.Token})
 }
 
-func (c *Cluster) kubeconfig(name string, user *api.AuthInfo) (string, error) {
+func (c *Cluster) kubeconfig(name, namespace string, user *api.AuthInfo) (string, error) {
 	path := c.state(name + ".kubeconfig")
 	return path, clientcmd.WriteToFile(api.Config{
 		Clusters:       map[string]*api.Cluster{"rig": {Server: server, CertificateAuthority: c.state("ca.crt")}},
 		AuthInfos:      map[string]*api.AuthInfo{name: user},
-		Contexts:       map[string]*api.Context{"rig": {Cluster: "rig", AuthInfo: name}},
+		Contexts:       map[string]*api.Context{"rig": {Cluster: "rig", AuthInfo: name, Namespace: namespace}},
 		CurrentContext: "rig",
 	}, path)
 }
