@@ -101,7 +101,7 @@ walk() { # walk FORM
     forget httpbin
     secret httpbin 2
     eventually 'another certificate takes effect' answers '2 418' httpbin.example.com /status/418 "${new[@]}"
-    eventually 'the old authority no longer verifies it' refused '60' httpbin.example.com /status/418 "${old[@]}"
+    eventually 'the old authority no longer verifies it' refused '35 60' httpbin.example.com /status/418 "${old[@]}"
     forget httpbin
     if [ "$form" = istio ]; then
         sleep 6
