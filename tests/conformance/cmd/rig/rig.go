@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -122,7 +121,11 @@ func (r *rig) suite(ctx context.Context) error {
 		arguments = append(arguments, "-test.run=^TestConformance$/^("+r.run+")$")
 	} else {
 		arguments = append(arguments, "-test.run=^TestConformance$") // beside tests of the suite itself
-		report = or(report, filepath.Join(r.sources, "reports", release()+"-"+r.channel+"-sekisho.yaml"))
+		release, err := r.cluster.Release(ctx)
+		if err != nil {
+			return err
+		}
+		report = or(report, filepath.Join(r.sources, "reports", release+"-"+r.channel+"-sekisho.yaml"))
 	}
 	if report != "" {
 		if err := os.MkdirAll(filepath.Dir(report), 0o755); err != nil {
@@ -149,18 +152,6 @@ func (r *rig) suite(ctx context.Context) error {
 		fmt.Fprintln(os.Stderr, "rig: all that the suite says is in", path)
 	}
 	return err
-}
-
-// release is that of the suite, and with it of the CRDs.
-func release() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, module := range info.Deps {
-			if module.Path == "sigs.k8s.io/gateway-api/conformance" {
-				return module.Version
-			}
-		}
-	}
-	return "unknown"
 }
 
 func (r *rig) shell(ctx context.Context) error {

@@ -269,6 +269,14 @@ func (c *Cluster) Accepted(ctx context.Context, class string) error {
 	return nil
 }
 
+// Release is that of the Gateway API's CRDs, which is the suite's as well, or the suite refuses.
+func (c *Cluster) Release(ctx context.Context) (string, error) {
+	var found object
+	const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/gateways.gateway.networking.k8s.io"
+	err := c.get(ctx, path, &found)
+	return found.Metadata.Annotations["gateway.networking.k8s.io/bundle-version"], err
+}
+
 // object is what is read of any object here.
 type object struct {
 	Metadata metav1.ObjectMeta
