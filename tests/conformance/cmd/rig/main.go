@@ -26,27 +26,29 @@ Everything runs in namespaces of this run alone, and ends with it. Options:
 `
 
 type options struct {
-	target   string // cargo's target directory
-	sources  string // tests/conformance
-	sekisho  string
-	channel  string
-	run      string
-	report   string
-	bare     bool
-	verbose  bool
-	workers  int
-	command  string
-	argument []string
+	target    string // cargo's target directory
+	manifests string
+	reports   string
+	sekisho   string
+	channel   string
+	run       string
+	report    string
+	bare      bool
+	verbose   bool
+	workers   int
+	command   string
+	argument  []string
 }
 
 func parse() options {
 	o := options{}
 	flag.StringVar(&o.target, "target", or(os.Getenv("CARGO_TARGET_DIR"), "target"), "cargo's target directory, where conformance/ is what build.sh made")
-	flag.StringVar(&o.sources, "sources", "tests/conformance", "directory of rbac.yaml and gatewayclass.yaml")
+	flag.StringVar(&o.manifests, "manifests", "deploy/manifests", "directory of the gateway's account, roles and GatewayClass")
+	flag.StringVar(&o.reports, "reports", "tests/conformance/reports", "directory of reports")
 	flag.StringVar(&o.sekisho, "sekisho", os.Getenv("SEKISHO"), "the gateway (SEKISHO; by default debug/sekisho in the target directory)")
 	flag.StringVar(&o.channel, "channel", "experimental", "channel of the Gateway API's CRDs: standard or experimental")
 	flag.StringVar(&o.run, "run", "", "regular expression of the tests to run, by their whole names")
-	flag.StringVar(&o.report, "report", "", "file to write the suite's report to (by default one in reports/ of the sources, when all tests run)")
+	flag.StringVar(&o.report, "report", "", "file to write the suite's report to (by default one among the reports, when all tests run)")
 	flag.IntVar(&o.workers, "workers", 2, "the gateway's workers")
 	flag.BoolVar(&o.verbose, "verbose", false, "print all that the suite says")
 	flag.BoolVar(&o.bare, "bare", false, "without the gateway")

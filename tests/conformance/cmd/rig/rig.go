@@ -29,6 +29,12 @@ const (
 	profiles = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP"
 )
 
+// manifests are those of the ones for a real cluster that do not start the gateway, which is started here: what it may do
+// here is what it may do there.
+var manifests = []string{
+	"namespace", "serviceaccount", "rbac-core", "rbac-lease", "rbac-gateway-api", "rbac-istio", "rbac-secrets", "gatewayclass",
+}
+
 // rig is a cluster, the gateway that serves it, and what is run beside them.
 type rig struct {
 	options
@@ -74,8 +80,11 @@ func (r *rig) start(ctx context.Context) (err error) {
 	if err := r.cluster.Established(ctx); err != nil {
 		return err
 	}
-	err = r.cluster.Apply(ctx, filepath.Join(r.sources, "rbac.yaml"), filepath.Join(r.sources, "gatewayclass.yaml"))
-	if err != nil || r.bare {
+	paths := []string{}
+	for _, name := range manifests {
+		paths = append(paths, filepath.Join(r.manifests, name+".yaml"))
+	}
+	if err := r.cluster.Apply(ctx, paths...); err != nil || r.bare {
 		return err
 	}
 	return r.startGateway(ctx)
@@ -125,7 +134,7 @@ func (r *rig) suite(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		report = or(report, filepath.Join(r.sources, "reports", release+"-"+r.channel+"-sekisho.yaml"))
+		report = or(report, filepath.Join(r.reports, release+"-"+r.channel+"-sekisho.yaml"))
 	}
 	if report != "" {
 		if err := os.MkdirAll(filepath.Dir(report), 0o755); err != nil {
