@@ -300,18 +300,24 @@ impl Control {
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(generation = self.number, listeners, addresses, took_ms, "serving");
         let mut statuses = Vec::new();
+        let mut all = true;
         for (plugin, mut outcome) in outcomes.into_iter().enumerate() {
             outcome.live = live;
             match self.pipeline.report(plugin, &outcome) {
                 Ok(reported) => {
+                    all &= reported.is_some();
+                    let reported = reported.unwrap_or_default();
                     self.journal.statuses(plugin, &reported);
                     let name = &generation.parts[plugin].plugin;
                     statuses.extend(reported.into_iter().map(|status| (Arc::clone(name), status)));
                 }
-                Err(_) => findings.extend(self.pipeline.unreported(plugin)),
+                Err(_) => {
+                    all = false;
+                    findings.extend(self.pipeline.unreported(plugin));
+                }
             }
         }
-        self.pipeline.write_statuses(statuses.iter().map(|(_, status)| status));
+        self.pipeline.write_statuses(statuses.iter().map(|(_, status)| status), all);
         // Some of them came to be only now.
         findings.sort();
         self.journal.findings(&findings);

@@ -35,6 +35,7 @@ pub use self::store::Wants;
 use self::store::{Store, Watched};
 use crate::bootstrap;
 use crate::object::ObjectKey;
+use crate::plugin::Status;
 use crate::snapshot::Snapshot;
 
 /// For an API server that answers no more, when the gateway stops.
@@ -45,8 +46,13 @@ const BEFORE_DISK: Duration = Duration::from_secs(10);
 /// How long after a change what is there is kept on disk, with all changes in between.
 const KEEP_AFTER: Duration = Duration::from_secs(5);
 
-/// Statuses as they should be, by object.
-type Statuses = Arc<HashMap<ObjectKey, Value>>;
+/// Statuses as they should be.
+#[derive(Debug, Default)]
+struct Statuses {
+    by_object: HashMap<ObjectKey, Arc<Value>>,
+    /// These are all: what of ours is on another object is to be taken back.
+    all: bool,
+}
 
 /// What the thread is told.
 enum Order {
@@ -58,7 +64,7 @@ enum Order {
 pub struct Cluster {
     store: Arc<Store>,
     orders: mpsc::UnboundedSender<Order>,
-    statuses: latest::Sender<Option<Statuses>>,
+    statuses: latest::Sender<Arc<Statuses>>,
     wanted: Option<Wants>,
     thread: Option<JoinHandle<()>>,
 }
@@ -85,7 +91,7 @@ impl Cluster {
             }
         }
         let (orders, inbox) = mpsc::unbounded_channel();
-        let (statuses, wanted_statuses) = latest::channel(None);
+        let (statuses, wanted_statuses) = latest::channel(Arc::default());
         let task = Task {
             client,
             store: Arc::clone(&store),
@@ -142,10 +148,11 @@ impl Cluster {
         self.store.complete(snapshot)
     }
 
-    /// Has these statuses written, where they differ from what the objects have, and those of ours taken back that are on
-    /// other objects.
-    pub fn report(&self, statuses: HashMap<ObjectKey, Value>) {
-        self.statuses.send_replace(Some(Arc::new(statuses)));
+    /// Has these statuses written, where they differ from what the objects have, and when these are `all` those of ours
+    /// taken back that are on other objects.
+    pub fn report<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool) {
+        let by_object = statuses.map(|status| (status.object.clone(), Arc::clone(&status.status))).collect();
+        self.statuses.send_replace(Arc::new(Statuses { by_object, all }));
     }
 }
 
@@ -176,7 +183,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>, statuses: latest::Receiver<Option<Statuses>>) {
+    async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>, statuses: latest::Receiver<Arc<Statuses>>) {
         let (leads, leading) = latest::channel(false);
         let lease = self.lease.map(|name| {
             let writer = writer::Writer::new(self.client.clone(), Arc::clone(&self.store), self.controller);

@@ -4,16 +4,14 @@ pub mod directory;
 pub mod hints;
 mod parse;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
-
-use serde_json::Value;
 
 use self::directory::Directory;
 use crate::bootstrap::{Bootstrap, Resources};
 use crate::kubernetes::{Cluster, ConnectError, Wants};
-use crate::object::ObjectKey;
+use crate::plugin::Status;
 use crate::snapshot::Snapshot;
 
 /// How long the Kubernetes API may take to give a secret that an object has just named; then it is taken for missing.
@@ -110,10 +108,10 @@ impl Source {
         cluster.complete(snapshot)
     }
 
-    /// Has statuses written where the objects are.
-    pub(crate) fn report(&self, statuses: HashMap<ObjectKey, Value>) {
+    /// Has statuses written where the objects are, and when these are `all` of them, others of ours taken back.
+    pub(crate) fn report<'s>(&mut self, statuses: impl Iterator<Item = &'s Status>, all: bool) {
         if let Self::Kubernetes(cluster) = self {
-            cluster.report(statuses);
+            cluster.report(statuses, all);
         }
     }
 }

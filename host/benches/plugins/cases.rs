@@ -79,7 +79,9 @@ impl Estate {
         let (translation, mut reporter) = plugin.translate(&environment, &self.objects).expect("a translation");
         self.check(&translation);
         let outcome = all_is_well(&translation);
-        meter.measure(&name("report"), 1, &mut || drop(black_box(reporter.report(&outcome).expect("a report"))));
+        meter.measure(&name("report"), 1, &mut || {
+            drop(black_box(reporter.report(&outcome, &HashMap::new()).expect("a report")));
+        });
         meter.measure(&name("load"), 1, &mut || {
             black_box(plugin.router(&translation.table).expect("a router"));
         });

@@ -267,7 +267,7 @@ pub(super) async fn of(board: &Board) -> Status {
             .map(|(plugin, status)| Object {
                 object: status.object.to_string(),
                 plugin: plugin.to_string(),
-                status: status.status.clone(),
+                status: Value::clone(&status.status),
             })
             .collect(),
         credentials: published.secrets.iter().map(credential).collect(),

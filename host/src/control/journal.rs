@@ -1,17 +1,20 @@
 //! What control writes into the log: findings and statuses, each once when it appears and once when it goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::finding::{Finding, Severity};
+use crate::object::ObjectKey;
 use crate::plugin::Status;
 
 /// What was last written.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     findings: BTreeSet<Finding>,
-    statuses: Vec<BTreeSet<(String, String)>>,
+    /// Of each plugin.
+    statuses: Vec<HashMap<ObjectKey, Arc<Value>>>,
 }
 
 impl Journal {
@@ -33,17 +36,21 @@ impl Journal {
 
     pub(super) fn statuses(&mut self, plugin: usize, statuses: &[Status]) {
         if self.statuses.len() <= plugin {
-            self.statuses.resize_with(plugin + 1, BTreeSet::new);
+            self.statuses.resize_with(plugin + 1, HashMap::new);
         }
-        let now: BTreeSet<(String, String)> = statuses
-            .iter()
-            .map(|status| (status.object.to_string(), conditions(&status.status).join(" ")))
-            .filter(|(_, conditions)| !conditions.is_empty())
-            .collect();
-        for (object, conditions) in now.difference(&self.statuses[plugin]) {
-            tracing::info!(object = object.as_str(), "{conditions}");
+        let before = &self.statuses[plugin];
+        for Status { object, status, .. } in statuses {
+            let was = before.get(object);
+            if was.is_some_and(|was| Arc::ptr_eq(was, status)) {
+                continue;
+            }
+            let now = conditions(status);
+            if !now.is_empty() && was.is_none_or(|was| conditions(was) != now) {
+                tracing::info!(object = object.to_string(), "{}", now.join(" "));
+            }
         }
-        self.statuses[plugin] = now;
+        self.statuses[plugin] =
+            statuses.iter().map(|status| (status.object.clone(), Arc::clone(&status.status))).collect();
     }
 }
 

@@ -190,9 +190,10 @@ impl Pipeline {
         self.source.is_stirred()
     }
 
-    /// Has the statuses of all objects written where the objects are.
-    pub fn write_statuses<'s>(&self, statuses: impl Iterator<Item = &'s Status>) {
-        self.source.report(statuses.map(|status| (status.object.clone(), status.status.clone())).collect());
+    /// Has the statuses of objects written where the objects are. When these are `all`, those of ours are taken back that
+    /// other objects have.
+    pub fn write_statuses<'s>(&mut self, statuses: impl Iterator<Item = &'s Status>, all: bool) {
+        self.source.report(statuses, all);
     }
 
     /// The first that can be built, for which what there is may have to be read first.
@@ -523,15 +524,12 @@ impl Pipeline {
         dialects.chain(self.secrets.iter().map(secrets_card)).collect()
     }
 
-    /// The statuses of a plugin's objects.
+    /// The statuses of a plugin's objects; none when it does not say.
     ///
     /// # Errors
     /// When the plugin fails.
-    pub fn report(&mut self, plugin: usize, outcome: &Outcome) -> Result<Vec<Status>, Failure> {
-        match self.dialects.get_mut(plugin).and_then(|dialect| dialect.good.as_mut()) {
-            Some(good) => good.report(outcome),
-            None => Ok(Vec::new()),
-        }
+    pub fn report(&mut self, plugin: usize, outcome: &Outcome) -> Result<Option<Vec<Status>>, Failure> {
+        self.dialects.get_mut(plugin).map_or(Ok(None), |dialect| dialect.report(outcome))
     }
 }
 

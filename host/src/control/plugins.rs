@@ -1,12 +1,13 @@
 //! The plugins as the bootstrap file lists them, each with the last code and the last translation that were good.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::board::{LoadedCode, PluginCard, PluginKind};
 use crate::bootstrap::{self, PluginCode};
 use crate::finding::{Finding, Severity, Subject};
 use crate::model::Translation;
-use crate::object::Object;
+use crate::object::{Object, ObjectKey};
 use crate::plugin::{
     self, Engine, Environment, Failure, Head, LoadError, Outcome, Reporter, Router, RoutesPlugin, SecretsPlugin,
     Status, TranslateError,
@@ -119,6 +120,8 @@ pub(super) struct Dialect {
     inputs: Option<Inputs>,
     pub(super) good: Option<Good>,
     findings: Vec<Finding>,
+    /// What it last said of its objects.
+    said: HashMap<ObjectKey, Status>,
 }
 
 /// What a translation depends on.
@@ -146,7 +149,7 @@ pub(super) struct Good {
 
 impl Dialect {
     pub(super) fn new(config: bootstrap::Plugin) -> Self {
-        Self { code: Code::new(config), inputs: None, good: None, findings: Vec::new() }
+        Self { code: Code::new(config), inputs: None, good: None, findings: Vec::new(), said: HashMap::new() }
     }
 
     /// The same under another configuration; see [`Code::configured`].
@@ -212,6 +215,17 @@ impl Dialect {
         self.inputs = Some(Inputs { plugin, environment: gateway.clone(), config, objects });
     }
 
+    /// The statuses of its objects; none when it has no reporter, which a plugin that fails to report loses until the next
+    /// translation.
+    pub(super) fn report(&mut self, outcome: &Outcome) -> Result<Option<Vec<Status>>, Failure> {
+        let Some(good) = &mut self.good else { return Ok(None) };
+        let reported = good.report(outcome, &self.said)?;
+        if let Some(statuses) = &reported {
+            self.said = statuses.iter().map(|status| (status.object.clone(), status.clone())).collect();
+        }
+        Ok(reported)
+    }
+
     /// What the admin endpoint tells of it.
     pub(super) fn card(&self) -> PluginCard {
         let loaded = self.code.plugin.as_ref().map(|plugin| LoadedCode {
@@ -235,10 +249,9 @@ impl Good {
         instance(&self.plugin, &self.translation.table)
     }
 
-    /// A plugin that fails to report loses its reporter, and with it its statuses, until the next translation.
-    pub(super) fn report(&mut self, outcome: &Outcome) -> Result<Vec<Status>, Failure> {
-        let Some(reporter) = &mut self.reporter else { return Ok(Vec::new()) };
-        reporter.report(outcome).inspect_err(|failure| {
+    fn report(&mut self, outcome: &Outcome, said: &HashMap<ObjectKey, Status>) -> Result<Option<Vec<Status>>, Failure> {
+        let Some(reporter) = &mut self.reporter else { return Ok(None) };
+        reporter.report(outcome, said).map(Some).inspect_err(|failure| {
             self.reporter = None;
             let subject = Subject::Plugin(failure.plugin.to_string());
             let message = format!("{failure}; what it translated is served, but its objects have no statuses");

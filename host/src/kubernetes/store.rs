@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::object::Seen;
@@ -445,21 +444,30 @@ impl Store {
 
     // What the writer asks.
 
-    /// An object of a kind, and how the API calls it.
-    pub(super) fn find(&self, key: &ObjectKey) -> Option<(Served, Seen)> {
-        let state = self.lock();
-        let of_kind =
-            |watched: &Watched| matches!(watched, Watched::Kind(_)) && watched.kind() == (&key.group, &key.kind);
-        let held = state.held.iter().find(|(watched, _)| of_kind(watched)).map(|(_, held)| held)?;
-        Some((held.served.clone()?, held.objects.get(key)?.clone()))
-    }
-
-    /// The statuses that objects have, whoever wrote them.
-    pub(super) fn statuses(&self) -> Vec<(ObjectKey, Arc<Value>)> {
+    /// Looks at the objects of kinds. Watches wait meanwhile.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
         let state = self.lock();
         let kinds = state.held.iter().filter(|(watched, _)| matches!(watched, Watched::Kind(_)));
-        let objects = kinds.flat_map(|(_, held)| held.objects.iter());
-        objects.filter_map(|(key, seen)| Some((key.clone(), Arc::clone(seen.object.status()?)))).collect()
+        look(&View { kinds: kinds.map(|(watched, held)| (watched.kind(), held)).collect() })
+    }
+}
+
+/// The objects of kinds, at one moment.
+pub(super) struct View<'s> {
+    kinds: HashMap<(&'s str, &'s str), &'s Held>,
+}
+
+impl View<'_> {
+    /// An object, and how the API calls its kind.
+    pub(super) fn find(&self, key: &ObjectKey) -> Option<(&Served, &Seen)> {
+        let held = self.kinds.get(&(key.group.as_str(), key.kind.as_str()))?;
+        Some((held.served.as_ref()?, held.objects.get(key)?))
+    }
+
+    /// All of them.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (&Served, &Seen)> {
+        let kinds = self.kinds.values().filter_map(|held| Some((held.served.as_ref()?, &held.objects)));
+        kinds.flat_map(|(served, objects)| objects.values().map(move |seen| (served, seen)))
     }
 }
 
@@ -623,7 +631,8 @@ mod tests {
         store.apply(&services, service("5", 81, Some("192.0.2.1")));
         assert_eq!(hints.load(Ordering::Relaxed), 2, "one until it is taken");
         assert!(store.is_stirred() && !store.is_stirred());
-        assert_eq!(store.find(&ObjectKey::core("Service", "n", "s")).unwrap().1.version, "5");
+        let version = store.look(|view| view.find(&ObjectKey::core("Service", "n", "s")).unwrap().1.version.clone());
+        assert_eq!(version, "5");
     }
 
     #[test]
@@ -697,7 +706,7 @@ mod tests {
         wants.kind("", "Namespace", &["v1".to_owned()]);
         store.want(&wants);
         store.apply(&services, service("2", 80, None));
-        assert!(store.find(&ObjectKey::core("Service", "n", "s")).is_none());
+        assert!(store.look(|view| view.find(&ObjectKey::core("Service", "n", "s")).is_none()));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::sync::watch as latest;
 use tokio::time::Instant;
 
 use super::Statuses;
+use super::object::Seen;
 use super::resource::Served;
 use super::status::{merged, patch, withdrawn};
 use super::store::Store;
@@ -26,6 +27,8 @@ const BURST: u32 = 100;
 const AT_ONCE: usize = 8;
 /// How soon all statuses are compared again after some were written, by us or by others.
 const COMPARE_AGAIN: Duration = Duration::from_millis(250);
+/// Objects that are looked at before the watches have their turn.
+const LOOK_AT: usize = 256;
 /// How soon a write that failed is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -34,10 +37,29 @@ pub(super) struct Writer {
     store: Arc<Store>,
     controller: String,
     rate: Rate,
-    /// The version of an object that was written over: there is a newer one, which was not seen yet.
-    written: HashMap<ObjectKey, String>,
+    settled: HashMap<ObjectKey, Settled>,
     /// What was last said of writes that fail.
     said: Option<String>,
+}
+
+/// An object with which there is nothing to do.
+struct Settled {
+    /// Its version, which every write changes. After one of ours it is the version before: there is a newer one, which was
+    /// not seen yet.
+    version: String,
+    /// The status that it should have; none if it is not ours.
+    wanted: Option<Arc<Value>>,
+}
+
+impl Settled {
+    fn covers(&self, version: &str, wanted: Option<&Arc<Value>>) -> bool {
+        let same = match (&self.wanted, wanted) {
+            (Some(was), Some(is)) => Arc::ptr_eq(was, is),
+            (None, None) => true,
+            _ => false,
+        };
+        self.version == version && same
+    }
 }
 
 /// A write that is to be done.
@@ -45,6 +67,7 @@ struct Write {
     key: ObjectKey,
     served: Served,
     version: String,
+    wanted: Option<Arc<Value>>,
     patch: Value,
 }
 
@@ -58,26 +81,23 @@ enum Written {
 
 impl Writer {
     pub(super) fn new(client: Client, store: Arc<Store>, controller: String) -> Self {
-        Self { client, store, controller, rate: Rate::new(Instant::now()), written: HashMap::new(), said: None }
+        Self { client, store, controller, rate: Rate::new(Instant::now()), settled: HashMap::new(), said: None }
     }
 
     /// Brings the objects' statuses to what they should be, whenever one of the two changes.
     pub(super) async fn run(
         mut self,
-        mut statuses: latest::Receiver<Option<Statuses>>,
+        mut statuses: latest::Receiver<Arc<Statuses>>,
         mut leads: latest::Receiver<bool>,
     ) {
         loop {
-            let wanted = statuses.borrow_and_update().clone();
+            let wanted = Arc::clone(&statuses.borrow_and_update());
             let mut again = None;
-            match wanted {
-                Some(wanted) if *leads.borrow_and_update() => {
-                    if !self.write(&wanted, &leads).await {
-                        again = Some(TRY_AGAIN);
-                    }
-                }
+            if !*leads.borrow_and_update() {
                 // Another replica may write from now on.
-                Some(_) | None => self.written.clear(),
+                self.settled.clear();
+            } else if !self.write(&wanted, &leads).await {
+                again = Some(TRY_AGAIN);
             }
             let store = Arc::clone(&self.store);
             let moved = async {
@@ -101,9 +121,9 @@ impl Writer {
 
     /// Writes what differs; whether all of it could be.
     async fn write(&mut self, wanted: &Statuses, leads: &latest::Receiver<bool>) -> bool {
-        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let differences = self.differences(wanted).await;
         let (client, rate) = (&self.client, &self.rate);
-        let writes = futures_util::stream::iter(self.differences(wanted, &now)).map(|write| async move {
+        let writes = futures_util::stream::iter(differences).map(|write| async move {
             rate.wait().await;
             // Meanwhile another replica may have taken over.
             let leads = *leads.borrow();
@@ -111,13 +131,14 @@ impl Writer {
             (write, outcome)
         });
         let outcomes: Vec<(Write, Written)> = writes.buffer_unordered(AT_ONCE).collect().await;
-        let present: HashSet<&ObjectKey> = wanted.keys().collect();
-        self.written.retain(|key, _| present.contains(key));
         let mut failure = None;
         let mut overtaken = false;
         for (write, outcome) in outcomes {
             match outcome {
-                Written::Yes => drop(self.written.insert(write.key, write.version)),
+                Written::Yes => {
+                    let Write { key, version, wanted, .. } = write;
+                    self.settled.insert(key, Settled { version, wanted });
+                }
                 Written::Overtaken => overtaken = true,
                 Written::No(why) => failure = Some(format!("{}: {why}", write.key)),
             }
@@ -131,29 +152,59 @@ impl Writer {
         all
     }
 
-    fn differences(&self, wanted: &Statuses, now: &str) -> Vec<Write> {
+    async fn differences(&mut self, wanted: &Statuses) -> Vec<Write> {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut writes = Vec::new();
-        let mut difference = |key: &ObjectKey, to: &dyn Fn(&Value) -> Option<Value>| {
-            let Some((served, seen)) = self.store.find(key) else { return };
-            if self.written.get(key) == Some(&seen.version) {
-                return;
-            }
-            let current = seen.object.status().map_or(&Value::Null, |status| &**status);
-            let change = to(current).and_then(|to| patch(current, &to));
-            if let Some(change) = change {
-                writes.push(Write { key: key.clone(), served, version: seen.version, patch: change });
-            }
-        };
-        for (key, status) in wanted.iter() {
-            difference(key, &|current| Some(merged(status, current, &self.controller, now)));
+        let keys: Vec<&ObjectKey> = wanted.by_object.keys().collect();
+        for some in keys.chunks(LOOK_AT) {
+            self.store.look(|view| {
+                for key in some {
+                    let status = &wanted.by_object[*key];
+                    let Some((served, seen)) = view.find(key) else { continue };
+                    let to = |current: &Value| Some(merged(status, current, &self.controller, &now));
+                    writes.extend(difference(&mut self.settled, served, seen, Some(status), to));
+                }
+            });
+            // The watches come first.
+            tokio::task::yield_now().await;
         }
-        for (key, status) in self.store.statuses() {
-            if !wanted.contains_key(&key) && withdrawn(&status, &self.controller).is_some() {
-                difference(&key, &|current| withdrawn(current, &self.controller));
+        let mut there = HashSet::new();
+        self.store.look(|view| {
+            for (served, seen) in view.objects().filter(|(_, seen)| seen.object.status().is_some()) {
+                let key = &seen.object.key;
+                there.insert(key.clone());
+                if wanted.all && !wanted.by_object.contains_key(key) {
+                    let to = |current: &Value| withdrawn(current, &self.controller);
+                    writes.extend(difference(&mut self.settled, served, seen, None, to));
+                }
             }
-        }
+        });
+        self.settled.retain(|key, _| there.contains(key) || wanted.by_object.contains_key(key));
         writes.sort_by(|one, other| one.key.cmp(&other.key));
         writes
+    }
+}
+
+/// What is to be written to an object; none if nothing is, which is remembered.
+fn difference(
+    settled: &mut HashMap<ObjectKey, Settled>,
+    served: &Served,
+    seen: &Seen,
+    wanted: Option<&Arc<Value>>,
+    to: impl Fn(&Value) -> Option<Value>,
+) -> Option<Write> {
+    let key = &seen.object.key;
+    if settled.get(key).is_some_and(|settled| settled.covers(&seen.version, wanted)) {
+        return None;
+    }
+    let current = seen.object.status().map_or(&Value::Null, |status| &**status);
+    let (version, wanted) = (seen.version.clone(), wanted.cloned());
+    match to(current).and_then(|to| patch(current, &to)) {
+        Some(patch) => Some(Write { key: key.clone(), served: served.clone(), version, wanted, patch }),
+        None => {
+            settled.insert(key.clone(), Settled { version, wanted });
+            None
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Route plugins: translating on the control side, routing on the workers.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,8 +174,10 @@ const ADDRESS_POOL: &str = "address-pool";
 pub struct Status {
     /// Which object.
     pub object: ObjectKey,
-    /// Its `.status`.
-    pub status: Value,
+    /// Its `.status`; the very same one as before, as long as the plugin says the same.
+    pub status: Arc<Value>,
+    /// As the plugin said it.
+    said: Arc<str>,
 }
 
 impl RoutesPlugin {
@@ -333,11 +336,11 @@ pub enum TranslateError {
 }
 
 impl Reporter {
-    /// The statuses of the translated objects.
+    /// The statuses of the translated objects; of those that it `said` before, only what is another is taken apart.
     ///
     /// # Errors
     /// When the plugin fails.
-    pub fn report(&mut self, outcome: &Outcome) -> Result<Vec<Status>, Failure> {
+    pub fn report(&mut self, outcome: &Outcome, said: &HashMap<ObjectKey, Status>) -> Result<Vec<Status>, Failure> {
         store::arm(&mut self.store, self.budget, TRANSLATION_BYTES);
         let outcome = convert::outcome(outcome);
         let statuses = self.calls.count("report", || {
@@ -347,9 +350,13 @@ impl Reporter {
         statuses
             .into_iter()
             .map(|status| {
+                let object = convert::key(status.object);
+                if let Some(before) = said.get(&object).filter(|before| *before.said == *status.json) {
+                    return Ok(before.clone());
+                }
                 let json = serde_json::from_str(&status.json)
                     .map_err(|e| Failure::because(&self.plugin, "report", format!("the status is not JSON: {e}")))?;
-                Ok(Status { object: convert::key(status.object), status: convert::status(json) })
+                Ok(Status { object, status: Arc::new(convert::status(json)), said: status.json.into() })
             })
             .collect()
     }
