@@ -66,9 +66,9 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 fn operate(object: &mut Value, operation: &Value) -> Result<(), String> {
-    let text = |field: &str| operation[field].as_str().ok_or(format!("{operation} has no {field}"));
+    let text = |field: &str| operation[field].as_str().ok_or_else(|| format!("{operation} has no {field}"));
     let path = text("path")?;
-    let value = || operation.get("value").cloned().ok_or(format!("{operation} has no value"));
+    let value = || operation.get("value").cloned().ok_or_else(|| format!("{operation} has no value"));
     match text("op")? {
         "add" => add(object, path, value()?),
         "remove" => remove(object, path).map(drop),
