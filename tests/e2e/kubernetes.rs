@@ -2,6 +2,7 @@
 //! way. The cluster is the tests' own ([`rig::Cluster`]); the gateway is the real one.
 
 mod api_server;
+mod commands;
 mod kinds;
 mod outages;
 mod permissions;

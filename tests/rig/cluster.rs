@@ -3,8 +3,8 @@
 //!
 //! It keeps to the semantics that a client can see: discovery, lists with pages, watches with revisions and 410, conflicts,
 //! status as a resource of its own, generations, PATCH in its forms, 403 and 429 in the real server's words. It is blind where
-//! the real one looks into objects: it knows no schemas, so it defaults (but for the status of Gateways), prunes and refuses
-//! nothing; server-side apply is a merge; no controllers run, so a Service has the endpoints that a test writes.
+//! the real one looks into objects: it knows no schemas, so it defaults (but for the status of Gateways) and refuses nothing, and
+//! leaves out only what a [test says](Cluster::know_nothing_of); server-side apply is a merge; no controllers run, so a Service has the endpoints that a test writes.
 //!
 //! A test applies objects by [`Cluster::apply`] as a person would by `kubectl`, and gives the gateway a
 //! [`Cluster::kubeconfig`]. Names of resources are as in `kubectl`: `httproutes`, and `gateways.networking.istio.io` where the
@@ -221,6 +221,14 @@ impl Cluster {
         let kind = kinds::named(resource);
         assert!(kind.is_custom(), "{resource} is in every cluster");
         self.shared.change(|state| state.store.withhold(kind));
+    }
+
+    /// The kind's CustomResourceDefinition is of an older release, which does not know a field, such as
+    /// `/status/attachedListenerSets`: it is left out of whatever is written.
+    #[track_caller]
+    pub fn know_nothing_of(&self, resource: &str, field: &str) {
+        let kind = kinds::named(resource);
+        self.shared.lock().store.age(kind, field);
     }
 
     // What it was asked.

@@ -183,6 +183,18 @@ fn the_status_is_a_resource_of_its_own() {
 }
 
 #[test]
+fn what_a_definition_does_not_know_is_left_out() {
+    let cluster = Cluster::start();
+    cluster.know_nothing_of("httproutes", "/status/new");
+    let first = post(&cluster, ROUTES, &route("one")).is(201);
+    let status = |status| patch(&cluster, &format!("{ROUTES}/one/status"), &json!({ "status": status })).is(200);
+    assert_eq!(version(&status(json!({ "new": 1 }))), version(&status(json!({}))), "nothing to write");
+    let written = status(json!({ "new": 1, "parents": [] }));
+    assert_eq!(written["status"], json!({ "parents": [] }));
+    assert!(version(&written) > version(&first));
+}
+
+#[test]
 fn patches_in_every_form() {
     let cluster = Cluster::start();
     let first = post(&cluster, ROUTES, &route("one")).is(201);
@@ -445,10 +457,10 @@ fn kinds_come_and_go() {
     let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/httproutes.gateway.networking.k8s.io";
     get(&cluster, definition).is(200);
 
-    cluster.apply(&route("one"));
+    let from = format!("resourceVersion={}", version(&cluster.apply(&route("one"))));
     let old = get(&cluster, &format!("{}/one", ROUTES.replace("v1", "v1beta1"))).is(200);
     assert_eq!(old["apiVersion"], "gateway.networking.k8s.io/v1beta1");
-    let (code, events) = watched(&cluster, ROUTES, "resourceVersion=1000", || cluster.withhold("httproutes"));
+    let (code, events) = watched(&cluster, ROUTES, &from, || cluster.withhold("httproutes"));
     assert_eq!((code, told(&events)), (0, vec![("DELETED", "one")]));
     get(&cluster, ROUTES).refuses(404, "NotFound", "the server could not find the requested resource");
     get(&cluster, definition).is(404);

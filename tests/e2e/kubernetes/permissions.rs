@@ -82,3 +82,13 @@ fn a_token_that_is_replaced() {
     });
     gateway.curl(HTTPBIN, "/status/418").ca(ca()).answers(418);
 }
+
+/// Whoever is nobody to the API server is told so.
+#[test]
+fn a_token_that_is_not_valid() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    world.cluster.renew_token("sekisho");
+    let gateway = world.site.start();
+    gateway.log().wait(|line| line.is_complaint() && line.has(&["Unauthorized"]));
+    assert_eq!(gateway.page("/readyz").status, 503);
+}

@@ -85,3 +85,42 @@ fn a_lease_that_another_holds() {
         route["status"]["parents"][0]["controllerName"] == CONTROLLER
     });
 }
+
+/// One that was killed gives nothing back: after the time for which it took the lease, that is anybody's.
+#[test]
+fn a_lease_whose_holder_is_gone() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    let long_ago = "2026-01-01T00:00:00.000000Z";
+    world.cluster.apply(&json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": { "name": "sekisho" },
+        "spec": { "holderIdentity": "somebody", "leaseDurationSeconds": 3, "leaseTransitions": 4,
+            "acquireTime": long_ago, "renewTime": long_ago },
+    }));
+    let start = Instant::now();
+    let _gateway = world.run();
+    let lease = world.cluster.wait_for("leases", "default", "sekisho", |lease| {
+        lease["spec"]["holderIdentity"] != "somebody" && !lease.is_null()
+    });
+    // By its own clock, whatever another's clock says.
+    assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_eq!(lease["spec"]["leaseTransitions"], 5, "{lease:#}");
+}
+
+/// Whoever does not reach the API server does not know whether it still holds the lease.
+#[test]
+fn both_come_back_after_an_outage() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    let other_site = site(&world.cluster, "sekisho-2");
+    let _gateway = world.run();
+    change(&world, "/status/201");
+    let _other = other_site.run();
+    world.cluster.stop();
+    std::thread::sleep(Duration::from_secs(3));
+    let place = world.cluster.here();
+    world.cluster.resume();
+    change(&world, "/status/202");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(writers(&world, place).len(), 1);
+}

@@ -1,5 +1,6 @@
 //! The founding task again, with the objects in a cluster instead of files.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rig::{Backend, Form, Gateway, Http, Route, Server, endpoints, eventually};
@@ -219,4 +220,116 @@ fn secrets_by_namespace() {
     assert!(lists.iter().all(|list| list.namespace == "istio-system" && list.name.is_empty()), "{}", lists[0].line());
     world.create_secret(HTTPBIN_CREDENTIAL_2);
     gateway.curl(HTTPBIN, "/status/418").ca(ca_2()).soon().answers(418);
+}
+
+/// Which namespaces may attach routes is a matter of their labels, which change.
+#[test]
+fn labels_of_a_namespace() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    let mut gateway = super::gateway(Form::GatewayApi, &[Server::simple("httpbin")]);
+    let selector = json!({ "matchLabels": { "team": "a" } });
+    gateway["spec"]["listeners"][0]["allowedRoutes"]["namespaces"]["selector"] = selector;
+    world.cluster.apply(&gateway);
+    let running = world.run();
+    running.curl(HTTPBIN, "/status/418").ca(ca()).soon().answers(404);
+    let namespace = |labels| json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default", "labels": labels } });
+    world.cluster.apply(&namespace(json!({ "team": "a" })));
+    running.curl(HTTPBIN, "/status/418").ca(ca()).soon().answers(418);
+    world.cluster.apply(&namespace(json!({ "team": "b" })));
+    running.curl(HTTPBIN, "/status/418").ca(ca()).soon().answers(404);
+}
+
+/// A class of ours that becomes another controller's takes its Gateways with it.
+#[test]
+fn a_class_that_becomes_anothers() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    let gateway = world.run();
+    gateway.curl(HTTPBIN, "/status/418").ca(ca()).soon().answers(418);
+    let mut theirs = class("sekisho");
+    theirs["spec"]["controllerName"] = json!("example.com/other");
+    world.cluster.apply(&theirs);
+    eventually(|| {
+        let answer = gateway.curl(HTTPBIN, "/status/418").ca(ca()).run();
+        if matches!(answer.exit, 7 | 35) { Ok(()) } else { Err(format!("still served\n{answer}")) }
+    });
+    world.cluster.apply(&class("sekisho"));
+    gateway.curl(HTTPBIN, "/status/418").ca(ca()).soon().answers(418);
+}
+
+/// Subsets go by the labels of pods, of which nothing but the metadata is read.
+#[test]
+fn labels_of_pods() {
+    let world = World::with_both(Form::Istio);
+    world.cluster.apply(&endpoints("helloworld", "local", None));
+    for version in ["v1", "v2"] {
+        let mut slice = endpoints("helloworld", version, Some(Backend::start(version).address()));
+        slice["endpoints"][0]["targetRef"] = json!({ "kind": "Pod", "namespace": "default", "name": version });
+        world.cluster.apply(&slice);
+        world.cluster.apply(&pod(version, version));
+    }
+    world.cluster.apply(&json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "DestinationRule",
+        "metadata": { "name": "helloworld" },
+        "spec": { "host": "helloworld", "subsets": [{ "name": "chosen", "labels": { "version": "v2" } }] },
+    }));
+    let mut route = Form::Istio.route(&Route::helloworld());
+    route["spec"]["http"][0]["route"][0]["destination"]["subset"] = json!("chosen");
+    world.cluster.apply(&route);
+    let gateway = world.run();
+    let instance = || gateway.curl(HELLOWORLD, "/hello").ca(ca()).soon().answers(200).header("x-instance");
+    assert!((0..6).all(|_| instance().as_deref() == Some("v2")));
+    // Now the other is the one.
+    world.cluster.apply(&pod("v1", "v2"));
+    world.cluster.apply(&pod("v2", "v1"));
+    eventually(|| {
+        let all = (0..6).map(|_| instance().unwrap_or_default()).collect::<Vec<_>>();
+        if all.iter().all(|instance| instance == "v1") { Ok(()) } else { Err(format!("{all:?}")) }
+    });
+}
+
+fn pod(name: &str, version: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "labels": { "app": "helloworld", "version": version } },
+    })
+}
+
+/// What vouches for a backend is in a ConfigMap, which is read by its name as a secret is.
+#[test]
+fn an_authority_in_a_config_map() {
+    let world = World::with_both(Form::GatewayApi);
+    let shown = rig::Certificates::shared().pair(rig::Set::First, "wildcard");
+    let backend = rig::Told::start_tls("one", &shown, None);
+    world.cluster.apply(&endpoints("helloworld", "local", Some(backend.address())));
+    world.cluster.apply(&json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy",
+        "metadata": { "name": "helloworld" },
+        "spec": {
+            "targetRefs": [{ "group": "", "kind": "Service", "name": "helloworld" }],
+            "validation": { "hostname": "backend.example.com",
+                "caCertificateRefs": [{ "group": "", "kind": "ConfigMap", "name": "backend-ca" }] },
+        },
+    }));
+    let authority = |file: PathBuf| {
+        let content = std::fs::read_to_string(file).expect("a file of the rig");
+        world.cluster.apply(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "backend-ca" },
+            "data": { "ca.crt": content },
+        }));
+    };
+    authority(ca());
+    let gateway = world.run();
+    let told = gateway.curl(HELLOWORLD, "/hello").ca(ca()).soon().answers(200).text();
+    assert!(told.contains("sni: backend.example.com"), "{told}");
+    authority(ca_2());
+    eventually(|| match gateway.curl(HELLOWORLD, "/hello").ca(ca()).run().status {
+        502 | 503 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    authority(ca());
+    gateway.curl(HELLOWORLD, "/hello").ca(ca()).soon().answers(200);
+    let read = world.cluster.requests_since(0, &rig::Calls::of("*", "configmaps"));
+    assert!(read.iter().all(|request| request.name == "backend-ca"), "{}", read[0].line());
 }

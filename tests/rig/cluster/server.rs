@@ -1,11 +1,12 @@
 //! The server itself: a thread with a port, which may stop listening and come back.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt, Either, Full};
@@ -21,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
 use super::answer::{Asked, Content, answer};
+use crate::PATIENCE;
 
 /// A listening server; it ends when dropped.
 #[derive(Debug)]
@@ -101,13 +103,24 @@ async fn run(port: u16, tls: TlsAcceptor, shared: Arc<Shared>, mut orders: mpsc:
                     _ = done.send(());
                 }
                 Some(Order::Start(done)) => {
-                    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                    listener = Some(TcpListener::bind(address).await.expect("the port is free"));
+                    listener = Some(bind(port).await);
                     _ = done.send(());
                 }
             },
             Some(_) = connections.join_next() => {}
         }
+    }
+}
+
+/// A process that another thread is starting holds what we have just closed until it runs its program.
+async fn bind(port: u16) -> TcpListener {
+    let start = Instant::now();
+    loop {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "port {port}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

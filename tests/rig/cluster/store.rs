@@ -22,6 +22,8 @@ pub(super) struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
     changes: VecDeque<Change>,
     served: BTreeSet<&'static Kind>,
+    /// Fields that a definition does not know.
+    unknown: Vec<(&'static Kind, String)>,
     /// The rest of lists that were read in part.
     pages: HashMap<String, Page>,
     /// How many things were ever numbered, so that no two uids and tokens are the same.
@@ -83,6 +85,7 @@ impl Store {
             objects: BTreeMap::new(),
             changes: VecDeque::new(),
             served: KINDS.iter().filter(|kind| !kind.is_custom()).collect(),
+            unknown: Vec::new(),
             pages: HashMap::new(),
             numbered: 0,
         };
@@ -124,6 +127,21 @@ impl Store {
         }
         self.served.remove(kind);
         self.commit(&Key { kind: definitions(), namespace: String::new(), name: kind.resource() }, None);
+    }
+
+    /// The definition is an older one, which does not know a field.
+    pub(super) fn age(&mut self, kind: &'static Kind, field: &str) {
+        self.unknown.push((kind, field.to_owned()));
+    }
+
+    /// Takes out of an object what its definition does not know.
+    pub(super) fn prune(&self, kind: &Kind, object: &mut Value) {
+        for (_, field) in self.unknown.iter().filter(|(of, _)| *of == kind) {
+            let (parent, last) = field.rsplit_once('/').expect("it is a pointer");
+            if let Some(Value::Object(fields)) = object.pointer_mut(parent) {
+                fields.remove(last);
+            }
+        }
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<&Arc<Value>> {

@@ -82,6 +82,7 @@ impl Store {
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = json!(key.name);
         }
         object["apiVersion"] = json!(kind.api_version(kind.versions[0]));
+        self.prune(kind, &mut object);
         Ok(self.commit(&key, Some(object)).expect("it is stored"))
     }
 
@@ -190,6 +191,7 @@ impl Store {
                 object
             }
         };
+        self.prune(key.kind, &mut object);
         if object == *current {
             return Ok(current);
         }
