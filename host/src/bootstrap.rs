@@ -4,6 +4,7 @@
 
 mod duration;
 mod headers;
+mod kubernetes;
 mod raw;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use headers::{ClientCertificate, Extra, Headers, Server, Usual};
+pub use kubernetes::{Kept, Kubernetes, Resources, SecretsBy};
 
 /// Where the admin endpoint listens when the bootstrap file does not say.
 pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_000);
@@ -23,8 +25,8 @@ pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 pub struct Bootstrap {
     /// The file itself; none when all defaults are used.
     pub path: Option<PathBuf>,
-    /// Files and directories of objects.
-    pub resources: Vec<PathBuf>,
+    /// Where objects come from.
+    pub resources: Resources,
     /// Route plugins, in order of precedence where two meet on one socket.
     pub routes: Vec<Plugin>,
     /// Secret plugins, in the order in which they are asked.
@@ -39,6 +41,8 @@ pub struct Bootstrap {
     pub gateway: Gateway,
     /// Where the admin endpoint listens.
     pub admin: SocketAddr,
+    /// Where its pages for probes are served too, of any interface.
+    pub probes: Option<SocketAddr>,
     /// Time-outs, sizes and counts.
     pub limits: Limits,
     /// Whose forwarded headers count.
@@ -108,6 +112,27 @@ pub struct Gateway {
     pub class_name: String,
     /// The controller that class names.
     pub controller_name: String,
+    /// The address that clients use for what listens on the gateway's own addresses.
+    pub published: Published,
+    /// Addresses of which every object that is bound on its own gets one; without any they share the gateway's own.
+    pub pool: Vec<IpNet>,
+}
+
+/// The address that clients use for what listens on the gateway's own addresses, for statuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Published {
+    /// The one that it listens on.
+    #[default]
+    Bound,
+    /// These IP addresses or host names.
+    Addresses(Vec<String>),
+    /// Those of a Service: of its load balancer, its external IPs, or its cluster IPs, whichever it has first.
+    Service {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Default for Gateway {
@@ -117,9 +142,14 @@ impl Default for Gateway {
             labels: BTreeMap::from([("istio".to_owned(), "ingressgateway".to_owned())]),
             class_name: "istio".to_owned(),
             controller_name: "sekisho.dev/gateway-controller".to_owned(),
+            published: Published::default(),
+            pool: Vec::new(),
         }
     }
 }
+
+/// The class in a cluster, where `istio` is another controller's.
+const CLUSTER_CLASS: &str = "sekisho";
 
 /// Time-outs, sizes and counts of the request path, each with what the peer sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,14 +307,27 @@ impl Bootstrap {
     /// # Errors
     /// When it cannot be read, is not the JSON it should be, or values do not fit.
     pub fn read(path: &Path) -> Result<Self, BootstrapError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| BootstrapError::Unreadable { path: path.to_owned(), source })?;
-        let raw: raw::Raw = raw::read(&text).map_err(|(key, error)| BootstrapError::Syntax {
-            path: path.to_owned(),
-            line: error.line(),
-            column: error.column(),
-            message: format!("{key}{}", without_place(&error.to_string())),
-        })?;
+        Self::check(raw::Raw::read(path)?, path)
+    }
+
+    /// The same with the Kubernetes API in the place of its `resources`.
+    ///
+    /// # Errors
+    /// As those of [`Bootstrap::read`].
+    pub fn read_for_kubernetes(path: &Path) -> Result<Self, BootstrapError> {
+        Self::check(raw::Raw::read(path)?.for_kubernetes(), path)
+    }
+
+    /// All defaults, with the Kubernetes API as the source.
+    ///
+    /// # Errors
+    /// None is known; defaults are checked as everything is.
+    pub fn for_kubernetes() -> Result<Self, BootstrapError> {
+        let checked = Self::check(raw::Raw::default().for_kubernetes(), Path::new(""))?;
+        Ok(Self { path: None, ..checked })
+    }
+
+    fn check(raw: raw::Raw, path: &Path) -> Result<Self, BootstrapError> {
         raw.check(path).map_err(|problems| BootstrapError::Invalid { path: path.to_owned(), problems })
     }
 
@@ -298,10 +341,14 @@ impl Bootstrap {
     #[must_use]
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let mut keys = Vec::new();
+        let is_api = |resources: &Resources| matches!(resources, Resources::Kubernetes(_));
+        if self.resources != new.resources && (is_api(&self.resources) || is_api(&new.resources)) {
+            keys.push("resources");
+        }
         if self.workers != new.workers {
             keys.push("workers");
         }
-        if self.admin != new.admin {
+        if (self.admin, self.probes) != (new.admin, new.probes) {
             keys.push("admin");
         }
         let (before, after) = (&self.limits, &new.limits);

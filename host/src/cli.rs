@@ -93,6 +93,26 @@ impl Config {
     }
 }
 
+/// Where the bootstrap file is, and the objects.
+#[derive(Debug, Args)]
+struct Configuration {
+    #[command(flatten)]
+    config: Config,
+    /// Read objects from the Kubernetes API instead of `resources`; the bootstrap file may be missing then
+    #[arg(long)]
+    kubernetes: bool,
+}
+
+impl Configuration {
+    fn read(&self) -> Result<Bootstrap, BootstrapError> {
+        match self.kubernetes {
+            false => self.config.read(),
+            true if self.config.is_default() && !self.config.config.exists() => Bootstrap::for_kubernetes(),
+            true => Bootstrap::read_for_kubernetes(&self.config.config),
+        }
+    }
+}
+
 /// Form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {

@@ -11,6 +11,7 @@ mod journal;
 mod lint;
 mod pipeline;
 mod plugins;
+mod pool;
 mod sockets;
 mod vault;
 
@@ -19,7 +20,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 
 pub use board::{Board, LoadedCode, PluginCard, PluginKind, Published, SecretCard, SecretState};
-pub use check::{Checked, check};
+pub use check::{Checked, READ, check};
 pub use journal::conditions;
 pub use pipeline::{Build, Pipeline};
 
@@ -158,10 +159,12 @@ impl Control {
         let board = Arc::new(Board::new(bootstrap.clone(), commands, sender.clone()));
         let touched = sender.clone();
         let hints = Hints::start(move || drop(touched.send(Event::Touched)));
+        let called = sender.clone();
+        let hint = move || drop(called.send(Event::Touched));
         let resolver = dns::Resolver::start(move |answer| drop(sender.send(Event::Resolved(answer))))?;
         Ok(Self {
             board,
-            pipeline: Pipeline::new(bootstrap, instances, Some(resolver))?,
+            pipeline: Pipeline::new(bootstrap, instances, Some(resolver), hint)?,
             sockets: Sockets::default(),
             workers,
             published: Vec::new(),
@@ -204,7 +207,7 @@ impl Control {
         }
         let due = self.wake.is_some_and(|wake| wake <= now);
         // What happens from now on is another hint.
-        let told = self.hints.as_ref().is_some_and(Hints::take);
+        let told = self.hints.as_ref().is_some_and(Hints::take) | self.pipeline.take_hint();
         let began = Instant::now();
         let changed = self.pipeline.has_changed();
         let took = began.elapsed();
@@ -226,7 +229,7 @@ impl Control {
         let began = Instant::now();
         while began.elapsed() < SETTLE_MOST {
             std::thread::sleep(SETTLE);
-            let stirred = self.hints.as_ref().is_some_and(Hints::is_stirred);
+            let stirred = self.hints.as_ref().is_some_and(Hints::is_stirred) | self.pipeline.is_stirred();
             if !stirred && (told || began.elapsed() >= SETTLE * 4) {
                 break;
             }
@@ -253,7 +256,7 @@ impl Control {
     /// Builds a generation of the newest good parts and publishes it.
     fn build_and_publish(&mut self) {
         let started = Instant::now();
-        let mut build = self.pipeline.build(started);
+        let Some(mut build) = self.pipeline.build(started) else { return };
         let unbound = self.sockets.bind(build.sockets.keys().cloned(), self.workers.len());
         build.drop_unbound(&unbound);
         self.wake = build.wake;
@@ -308,6 +311,7 @@ impl Control {
                 Err(_) => findings.extend(self.pipeline.unreported(plugin)),
             }
         }
+        self.pipeline.write_statuses(statuses.iter().map(|(_, status)| status));
         // Some of them came to be only now.
         findings.sort();
         self.journal.findings(&findings);

@@ -76,6 +76,8 @@ pub enum Subject {
     Plugin(String),
     /// A socket.
     Socket(String),
+    /// Where the objects come from, where it is not files.
+    Source(&'static str),
 }
 
 impl fmt::Display for Subject {
@@ -87,6 +89,7 @@ impl fmt::Display for Subject {
             Self::Object { key, field } => write!(f, "{key} {field}"),
             Self::Plugin(name) => write!(f, "plugin {name}"),
             Self::Socket(address) => write!(f, "socket {address}"),
+            Self::Source(name) => f.write_str(name),
         }
     }
 }
@@ -146,6 +149,7 @@ impl Finding {
             }
             Subject::Plugin(name) => value["plugin"] = json!(name),
             Subject::Socket(address) => value["socket"] = json!(address),
+            Subject::Source(name) => value["source"] = json!(name),
         }
         value
     }

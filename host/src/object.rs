@@ -53,21 +53,23 @@ pub struct Object {
     pub version: String,
     /// Where it was read, for messages.
     pub place: Arc<str>,
-    /// The whole object as JSON, with what an API server would have filled in.
+    /// The whole object as JSON, without its status and with what an API server would have filled in.
     pub json: Arc<[u8]>,
     /// The same, taken apart; kept for [`OWN_KINDS`], as it takes many times the memory.
     value: Option<Arc<Value>>,
+    status: Option<Arc<Value>>,
     created: Option<Arc<str>>,
 }
 
 impl Object {
     /// An object of that key and version.
     #[must_use]
-    pub fn new(key: ObjectKey, version: String, place: Arc<str>, value: Value) -> Self {
+    pub fn new(key: ObjectKey, version: String, place: Arc<str>, mut value: Value) -> Self {
+        let status = value.as_object_mut().and_then(|fields| fields.remove("status")).map(Arc::new);
         let json = value.to_string().into_bytes().into();
         let created = value["metadata"]["creationTimestamp"].as_str().map(Arc::from);
         let own = OWN_KINDS.contains(&(&key.group, &key.kind));
-        Self { key, version, place, json, value: own.then(|| Arc::new(value)), created }
+        Self { key, version, place, json, value: own.then(|| Arc::new(value)), status, created }
     }
 
     /// The object taken apart, anew for each call if it is not of [`OWN_KINDS`].
@@ -77,6 +79,12 @@ impl Object {
             Some(value) => Cow::Borrowed(value),
             None => Cow::Owned(serde_json::from_slice(&self.json).unwrap_or_default()),
         }
+    }
+
+    /// Its `.status` as its source has it, which is for the host alone to read.
+    #[must_use]
+    pub fn status(&self) -> Option<&Arc<Value>> {
+        self.status.as_ref()
     }
 
     /// `metadata.creationTimestamp`, empty when there is none; the text order of RFC 3339 is the order in time.

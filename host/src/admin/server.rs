@@ -28,28 +28,52 @@ const MOST_TIME: Duration = Duration::from_secs(60);
 /// For a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What whoever asks `admin.probes` may know.
+const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 /// Prometheus' text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Starts the admin endpoint on a thread of its own.
+/// Who is answered, and so what there is to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    /// Who is on this machine: everything.
+    Operator,
+    /// Whoever can reach an address of `admin.probes`: how the gateway does, and nothing of what it is configured to.
+    Prober,
+}
+
+/// Starts the admin endpoint on a thread of its own, and there too the one for probes, if there is to be one.
 ///
 /// # Errors
-/// When the address cannot be bound, or no thread started.
-pub fn start(address: SocketAddr, board: Arc<Board>) -> anyhow::Result<()> {
-    let socket = std::net::TcpListener::bind(address)
-        .with_context(|| format!("the admin endpoint needs {address}: free it, or name another as `admin.address`"))?;
-    socket.set_nonblocking(true)?;
+/// When an address cannot be bound, or no thread started.
+pub fn start(address: SocketAddr, probes: Option<SocketAddr>, board: Arc<Board>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let entered = runtime.enter();
-    let listener = TcpListener::from_std(socket)?;
+    let operators = bind(address, "admin.address")?;
+    let probers = probes.map(|probes| bind(probes, "admin.probes")).transpose()?;
     drop(entered);
-    std::thread::Builder::new().name("admin".to_owned()).spawn(move || runtime.block_on(accept(listener, board)))?;
+    std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            if let Some(probers) = probers {
+                tokio::spawn(accept(probers, Audience::Prober, Arc::clone(&board)));
+            }
+            accept(operators, Audience::Operator, board).await;
+        });
+    })?;
     Ok(())
 }
 
-async fn accept(listener: TcpListener, board: Arc<Board>) {
+fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    let socket = std::net::TcpListener::bind(address)
+        .with_context(|| format!("the admin endpoint needs {address}: free it, or name another as `{key}`"))?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket)?)
+}
+
+async fn accept(listener: TcpListener, audience: Audience, board: Arc<Board>) {
     let places = Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -62,7 +86,7 @@ async fn accept(listener: TcpListener, board: Arc<Board>) {
             let _place = place;
             let service = service_fn(move |request| {
                 let board = Arc::clone(&board);
-                async move { Ok::<_, Infallible>(serve(board, request).await) }
+                async move { Ok::<_, Infallible>(serve(board, audience, request).await) }
             });
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
@@ -73,12 +97,15 @@ async fn accept(listener: TcpListener, board: Arc<Board>) {
     }
 }
 
-async fn serve(board: Arc<Board>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn serve(board: Arc<Board>, audience: Audience, request: Request<Incoming>) -> Response<Full<Bytes>> {
     // A page in a browser may reach the loopback interface under a name of its own choice.
-    if !is_local(request.headers().get(HOST)) {
+    if audience == Audience::Operator && !is_local(request.headers().get(HOST)) {
         return answer(StatusCode::FORBIDDEN, TEXT, "the admin endpoint answers to localhost only\n".to_owned());
     }
     let path = request.uri().path().to_owned();
+    if audience == Audience::Prober && !PROBES.contains(&path.as_str()) {
+        return answer(StatusCode::NOT_FOUND, TEXT, "there are /livez, /readyz and /metrics here\n".to_owned());
+    }
     let wanted = if path == "/explain" { Method::POST } else { Method::GET };
     if request.method() != wanted && !(wanted == Method::GET && request.method() == Method::HEAD) {
         let mut refused = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, format!("use {wanted}\n"));

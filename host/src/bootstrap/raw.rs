@@ -10,7 +10,11 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::headers::RawHeaders;
-use super::{Bootstrap, DEFAULT_ADMIN, Gateway, Limits, Plugin, PluginCode, PluginLimits, Tls, Trust, duration};
+use super::kubernetes::{self, RawKubernetes, Resources};
+use super::{
+    Bootstrap, BootstrapError, CLUSTER_CLASS, DEFAULT_ADMIN, Gateway, Limits, Plugin, PluginCode, PluginLimits,
+    Published, Tls, Trust, duration, without_place,
+};
 
 /// More threads than any machine has cores are a slip.
 const MOST_WORKERS: usize = 1024;
@@ -22,6 +26,7 @@ pub(super) struct Raw {
     #[serde(rename = "$schema")]
     _schema: Option<String>,
     resources: Option<Vec<PathBuf>>,
+    kubernetes: Option<RawKubernetes>,
     plugins: RawPlugins,
     addresses: Option<Vec<IpAddr>>,
     ports: BTreeMap<String, u16>,
@@ -73,12 +78,16 @@ struct RawGateway {
     labels: Option<BTreeMap<String, String>>,
     class_name: Option<String>,
     controller_name: Option<String>,
+    published: Option<Vec<String>>,
+    service: Option<String>,
+    pool: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RawAdmin {
     address: Option<SocketAddr>,
+    probes: Option<SocketAddr>,
 }
 
 #[derive(Deserialize, Default)]
@@ -134,8 +143,27 @@ struct RawTls {
     files: Vec<PathBuf>,
 }
 
+impl Raw {
+    /// The file, before anything in it is checked.
+    pub(super) fn read(path: &Path) -> Result<Self, BootstrapError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| BootstrapError::Unreadable { path: path.to_owned(), source })?;
+        parse(&text).map_err(|(key, error)| BootstrapError::Syntax {
+            path: path.to_owned(),
+            line: error.line(),
+            column: error.column(),
+            message: format!("{key}{}", without_place(&error.to_string())),
+        })
+    }
+
+    /// The same with the Kubernetes API as the source.
+    pub(super) fn for_kubernetes(self) -> Self {
+        Self { resources: Some(vec![PathBuf::from(kubernetes::RESOURCE)]), ..self }
+    }
+}
+
 /// The file's text, or what is wrong with it and under which key.
-pub(super) fn read(text: &str) -> Result<Raw, (String, serde_json::Error)> {
+fn parse(text: &str) -> Result<Raw, (String, serde_json::Error)> {
     // serde would take a list of values for the same in order.
     if text.trim_start().starts_with('[') {
         return Err((String::new(), serde::de::Error::custom("it must be an object of keys and values")));
@@ -155,7 +183,7 @@ impl Raw {
     pub(super) fn check(self, path: &Path) -> Result<Bootstrap, Vec<String>> {
         let mut problems = Vec::new();
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
-        let resources = self.resources.unwrap_or_else(|| vec![PathBuf::from("resources")]);
+        let resources = kubernetes::resources(self.resources, self.kubernetes, directory, &mut problems);
         let mut names = HashSet::new();
         let mut plugins = |list: Option<Vec<RawPlugin>>, kind: &str, default: &[(&str, &str)]| {
             let list =
@@ -190,31 +218,86 @@ impl Raw {
         if !admin.ip().is_loopback() {
             problems.push(format!("admin.address: {admin} must be of the loopback interface, such as 127.0.0.1:15000"));
         }
-        let defaults = Gateway::default();
+        let gateway = self.gateway.check(&resources, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Bootstrap {
             path: Some(path.to_owned()),
-            resources: resources.into_iter().map(|resource| directory.join(resource)).collect(),
+            resources,
             routes,
             secrets,
             addresses,
             ports,
             workers,
-            gateway: Gateway {
-                namespace: self.gateway.namespace.unwrap_or(defaults.namespace),
-                labels: self.gateway.labels.unwrap_or(defaults.labels),
-                class_name: self.gateway.class_name.unwrap_or(defaults.class_name),
-                controller_name: self.gateway.controller_name.unwrap_or(defaults.controller_name),
-            },
+            gateway,
             admin,
+            probes: self.admin.probes,
             limits,
             trust,
             headers,
             tls,
         })
     }
+}
+
+/// Addresses of a pool, so that they can be gone through.
+const MOST_POOL: usize = 1 << 16;
+
+impl RawGateway {
+    fn check(self, resources: &Resources, problems: &mut Vec<String>) -> Gateway {
+        let defaults = Gateway::default();
+        let class = match resources {
+            Resources::Files(_) => defaults.class_name,
+            Resources::Kubernetes(_) => CLUSTER_CLASS.to_owned(),
+        };
+        if self.published.is_some() && self.service.is_some() {
+            problems
+                .push("gateway.published: name addresses here or a Service in gateway.service, not both".to_owned());
+        }
+        let published = match (self.published, self.service) {
+            (Some(addresses), _) => {
+                if addresses.is_empty() || addresses.iter().any(String::is_empty) {
+                    problems.push("gateway.published: give at least one IP address or host name".to_owned());
+                }
+                Published::Addresses(addresses)
+            }
+            (None, Some(text)) => match namespaced(&text) {
+                Some((namespace, name)) => Published::Service { namespace, name },
+                None => {
+                    problems.push(format!("gateway.service: write `namespace/name` of a Service, not `{text}`"));
+                    Published::Bound
+                }
+            },
+            (None, None) => Published::Bound,
+        };
+        let mut pool = Vec::new();
+        for (at, text) in self.pool.iter().enumerate() {
+            match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+                Ok(net) => pool.push(net),
+                Err(_) => problems
+                    .push(format!("gateway.pool[{at}]: `{text}` is no address, and no net such as 192.0.2.0/28")),
+            }
+        }
+        if pool.iter().flat_map(IpNet::hosts).take(MOST_POOL + 1).count() > MOST_POOL {
+            problems.push(format!("gateway.pool: it has more than {MOST_POOL} addresses"));
+        }
+        Gateway {
+            namespace: self.namespace.unwrap_or(defaults.namespace),
+            labels: self.labels.unwrap_or(defaults.labels),
+            class_name: self.class_name.unwrap_or(class),
+            controller_name: self.controller_name.unwrap_or(defaults.controller_name),
+            published,
+            pool,
+        }
+    }
+}
+
+/// Of an object: `namespace/name`.
+fn namespaced(text: &str) -> Option<(String, String)> {
+    let (namespace, name) = text.split_once('/')?;
+    let fits = !namespace.is_empty() && !name.is_empty() && !name.contains('/');
+    fits.then(|| (namespace.to_owned(), name.to_owned()))
 }
 
 impl RawPlugin {
@@ -338,14 +421,12 @@ impl RawTrust {
 impl RawTls {
     fn check(self, directory: &Path, problems: &mut Vec<String>) -> Tls {
         let defaults = Tls::default();
-        let default_credential = self.default_credential.and_then(|text| match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-                Some((namespace.to_owned(), name.to_owned()))
-            }
-            _ => {
+        let default_credential = self.default_credential.and_then(|text| {
+            let named = namespaced(&text);
+            if named.is_none() {
                 problems.push(format!("tls.defaultCredential: write `namespace/name` of a secret, not `{text}`"));
-                None
             }
+            named
         });
         Tls {
             default_credential,
@@ -368,18 +449,18 @@ fn check_ports(ports: BTreeMap<String, u16>, problems: &mut Vec<String>) -> BTre
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ClientCertificate, Extra, Server};
+    use super::super::{ClientCertificate, Extra, SecretsBy, Server};
     use super::*;
 
     fn check(json: &str) -> Result<Bootstrap, String> {
-        let raw = read(json).map_err(|(key, error)| format!("{key}{error}"))?;
+        let raw = parse(json).map_err(|(key, error)| format!("{key}{error}"))?;
         raw.check(Path::new("/etc/sekisho/sekisho.json")).map_err(|problems| problems.join("; "))
     }
 
     #[test]
     fn every_key_has_a_default() {
         let bootstrap = check("{}").unwrap();
-        assert_eq!(bootstrap.resources, [Path::new("/etc/sekisho/resources")]);
+        assert_eq!(bootstrap.resources, Resources::Files(vec![PathBuf::from("/etc/sekisho/resources")]));
         assert_eq!(bootstrap.routes.len(), 2);
         assert_eq!(bootstrap.limits, Limits::default());
         assert_eq!(bootstrap.bound_port(443), 443);
@@ -400,6 +481,45 @@ mod tests {
             "plugins.routes[0].path",
             "sha256",
         ] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn the_kubernetes_api_stands_alone_and_has_a_class_of_its_own() {
+        let bootstrap = check(r#"{"resources": ["kubernetes:"], "kubernetes": {"kubeconfig": "config"}}"#).unwrap();
+        let Resources::Kubernetes(api) = &bootstrap.resources else { panic!("{:?}", bootstrap.resources) };
+        assert_eq!(api.kubeconfig.as_deref(), Some(Path::new("/etc/sekisho/config")));
+        assert_eq!((api.secrets, api.status, api.lease.as_str()), (SecretsBy::Name, true, "sekisho"));
+        assert_eq!(bootstrap.gateway.class_name, "sekisho");
+        let taken = check(r#"{"resources": ["kubernetes:"], "gateway": {"className": "istio"}}"#).unwrap();
+        assert_eq!(taken.gateway.class_name, "istio", "which is deliberate");
+        for (json, part) in [
+            (r#"{"resources": ["kubernetes:", "resources"]}"#, "only entry"),
+            (r#"{"kubernetes": {}}"#, "no effect"),
+            (r#"{"resources": ["kubernetes:"], "kubernetes": {"secrets": "all"}}"#, "kubernetes.secrets"),
+            (r#"{"resources": ["kubernetes:"], "kubernetes": {"lease": "A b"}}"#, "kubernetes.lease"),
+        ] {
+            let error = check(json).unwrap_err();
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_published_is_checked() {
+        let gateway = |json: &str| check(&format!(r#"{{"gateway": {json}}}"#)).map(|bootstrap| bootstrap.gateway);
+        let named = Published::Service { namespace: "a".to_owned(), name: "b".to_owned() };
+        assert_eq!(gateway(r#"{"service": "a/b"}"#).unwrap().published, named);
+        let pool = gateway(r#"{"pool": ["127.0.1.0/30", "::1"]}"#).unwrap().pool;
+        assert_eq!(pool, ["127.0.1.0/30".parse().unwrap(), "::1/128".parse::<IpNet>().unwrap()]);
+        for (json, part) in [
+            (r#"{"service": "b"}"#, "gateway.service"),
+            (r#"{"service": "a/b", "published": ["192.0.2.1"]}"#, "not both"),
+            (r#"{"published": []}"#, "gateway.published"),
+            (r#"{"pool": ["127.0.1"]}"#, "gateway.pool[0]"),
+            (r#"{"pool": ["10.0.0.0/8"]}"#, "gateway.pool"),
+        ] {
+            let error = gateway(json).unwrap_err();
             assert!(error.contains(part), "{part} in {error}");
         }
     }
@@ -431,6 +551,7 @@ mod tests {
             check(r#"{"?": 0}"#),
             check(r#"{"limits": {"?": 0}}"#),
             check(r#"{"gateway": {"?": 0}}"#),
+            check(r#"{"kubernetes": {"?": 0}}"#),
             check(r#"{"tls": {"?": 0}}"#),
             check(r#"{"trust": {"?": 0}}"#),
             check(r#"{"headers": {"?": 0}}"#),

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::print::{self, Colours, counted};
-use super::{Config, Format};
+use super::{Configuration, Format};
 use crate::bootstrap::BootstrapError;
 use crate::control::{self, Checked};
 use crate::finding::{Counts, Finding, Places, Severity, Subject};
@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
-    config: Config,
+    config: Configuration,
     /// Form of the answer; docs/check.md describes the JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,

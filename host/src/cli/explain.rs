@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::Context;
 use base64::Engine as _;
@@ -13,8 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 
 use super::print::{self, Colours};
-use super::{Config, Format, client};
-use crate::control::Pipeline;
+use super::{Configuration, Format, client};
+use crate::control::{self, Pipeline};
 use crate::explain::{Answer, Other, Outcome, Question, Sni, View, explain as walk};
 use crate::generation::Generation;
 
@@ -24,7 +23,7 @@ pub(super) struct Options {
     /// The request's URL, with the port that the client uses: https://httpbin.example.com:8443/status/418
     url: String,
     #[command(flatten)]
-    config: Config,
+    config: Configuration,
     /// Ask the running gateway instead of reading the files
     #[arg(long)]
     live: bool,
@@ -60,7 +59,7 @@ pub(super) struct Options {
 pub(super) fn explain(options: &Options) -> anyhow::Result<ExitCode> {
     let question = options.question()?;
     let answer = if options.live || options.admin.is_some() {
-        let address = client::address(options.admin, &options.config)?;
+        let address = client::address(options.admin, &options.config.config)?;
         let asked = serde_json::to_string(&question)?;
         serde_json::from_str(&client::post(address, "/explain", asked)?)
             .context("the gateway's answer is not one of this version")?
@@ -79,8 +78,8 @@ pub(super) fn explain(options: &Options) -> anyhow::Result<ExitCode> {
 
 fn offline(question: &Question, options: &Options) -> anyhow::Result<Answer> {
     let bootstrap = options.config.read()?;
-    let mut pipeline = Pipeline::new(bootstrap.clone(), 1, None)?;
-    let mut build = pipeline.build(Instant::now());
+    let mut pipeline = Pipeline::new(bootstrap.clone(), 1, None, || {})?;
+    let mut build = pipeline.build_first(control::READ)?;
     build.drop_unbound(&BTreeMap::new());
     let generation = Generation { number: 0, sockets: build.sockets, parts: build.parts };
     let view =

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Config, Log};
+use super::{Configuration, Log};
 use crate::admin;
 use crate::bootstrap::Bootstrap;
 use crate::control::{self, Control, Event};
@@ -18,7 +18,7 @@ use crate::telemetry;
 #[derive(Debug, Args)]
 pub(super) struct Options {
     #[command(flatten)]
-    config: Config,
+    config: Configuration,
     #[command(flatten)]
     log: Log,
 }
@@ -35,9 +35,9 @@ pub(super) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 pub(super) fn serve(bootstrap: Bootstrap) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel();
     listen_to_signals(sender.clone(), bootstrap.limits.drain_timeout + GRACE)?;
-    let admin = bootstrap.admin;
+    let (admin, probes) = (bootstrap.admin, bootstrap.probes);
     let control = Control::start(bootstrap, sender)?;
-    admin::start(admin, control.board())?;
+    admin::start(admin, probes, control.board())?;
     control::run(control, &events);
     Ok(())
 }

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use crate::bootstrap::Bootstrap;
+use serde_json::Value;
+
+use super::pool::Pool;
+use crate::bootstrap::{Bootstrap, Published};
 use crate::finding::{Finding, Severity};
 use crate::generation::{Listener, Socket, Traffic};
 use crate::host_pattern::HostIndex;
-use crate::model::{self, Address, Translation, Transport};
+use crate::model::{self, Address, Binding, Translation, Transport};
 use crate::object::ObjectKey;
 use crate::plugin::ListenerState;
 use crate::snapshot::Snapshot;
@@ -137,8 +140,9 @@ pub(super) fn addresses(
     listener: &model::Listener,
     translation: &Translation,
     bootstrap: &Bootstrap,
+    pool: &Pool,
 ) -> Result<Vec<SocketName>, String> {
-    let address = &translation.bindings[listener.binding].address;
+    let Binding { origin, address } = &translation.bindings[listener.binding];
     if let Address::Unix(path) = address {
         return Ok(vec![SocketName::Unix(path.as_str().into())]);
     }
@@ -151,7 +155,11 @@ pub(super) fn addresses(
     match address {
         Address::Ip(ip) => Ok(vec![on(ip)]),
         Address::Shared | Address::Unix(_) => Ok(shared()),
-        Address::Dedicated(wanted) if wanted.is_empty() => Ok(shared()),
+        Address::Dedicated(wanted) if wanted.is_empty() && bootstrap.gateway.pool.is_empty() => Ok(shared()),
+        Address::Dedicated(wanted) if wanted.is_empty() => match pool.of(&origin.object) {
+            Some(ip) => Ok(vec![on(&ip)]),
+            None => Err("every address of `gateway.pool` is another's".to_owned()),
+        },
         Address::Dedicated(wanted) => wanted
             .iter()
             .map(|text| {
@@ -160,6 +168,44 @@ pub(super) fn addresses(
             })
             .collect(),
     }
+}
+
+/// What clients use in the place of the gateway's own addresses; none where they use those.
+///
+/// # Errors
+/// Why there is nothing that they could use.
+pub(super) fn published(published: &Published, snapshot: &Snapshot) -> Option<Result<Vec<String>, String>> {
+    match published {
+        Published::Bound => None,
+        Published::Addresses(addresses) => Some(Ok(addresses.clone())),
+        Published::Service { namespace, name } => {
+            let key = ObjectKey::core("Service", namespace, name);
+            let Some(service) = snapshot.objects.get(&key) else {
+                return Some(Err(format!("{key}, whose addresses clients would use, does not exist")));
+            };
+            let addresses = service_addresses(&service.value(), service.status().map(|status| &**status));
+            Some(if addresses.is_empty() { Err(format!("{key} has no address yet")) } else { Ok(addresses) })
+        }
+    }
+}
+
+/// From the outermost inwards: a load balancer waits for its own, and is not stood in for.
+fn service_addresses(service: &Value, status: Option<&Value>) -> Vec<String> {
+    let texts = |list: &Value| -> Vec<String> {
+        let texts = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+        texts.filter(|text| !text.is_empty() && *text != "None").map(str::to_owned).collect()
+    };
+    let spec = &service["spec"];
+    let ingress = status.map_or(&Value::Null, |status| &status["loadBalancer"]["ingress"]);
+    let ingress = ingress.as_array().into_iter().flatten();
+    let balancer: Vec<String> =
+        ingress.filter_map(|one| one["ip"].as_str().or_else(|| one["hostname"].as_str())).map(str::to_owned).collect();
+    if !balancer.is_empty() || spec["type"] == "LoadBalancer" {
+        let external = texts(&spec["externalIPs"]);
+        return if balancer.is_empty() { external } else { balancer };
+    }
+    let external = texts(&spec["externalIPs"]);
+    if external.is_empty() { texts(&spec["clusterIPs"]) } else { external }
 }
 
 /// Before an object may be older than another.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::dns::Resolver;
 use super::pipeline::Pipeline;
@@ -13,6 +13,9 @@ use crate::socket_name::SocketName;
 
 /// For all names together.
 const LOOK_UP: Duration = Duration::from_secs(5);
+
+/// For the Kubernetes API to say what there is.
+pub const READ: Duration = Duration::from_secs(15);
 
 /// What there is to say of a configuration.
 #[derive(Debug)]
@@ -31,10 +34,10 @@ pub fn check(bootstrap: Bootstrap) -> anyhow::Result<Checked> {
     let admin = bootstrap.admin;
     let (sender, answers) = mpsc::channel();
     let resolver = Resolver::start(move |answer| drop(sender.send(answer)))?;
-    let mut pipeline = Pipeline::new(bootstrap, 1, Some(resolver))?;
-    let mut build = pipeline.build(Instant::now());
+    let mut pipeline = Pipeline::new(bootstrap, 1, Some(resolver), || {})?;
+    let mut build = pipeline.build_first(READ)?;
     if pipeline.await_names(&answers, LOOK_UP) {
-        build = pipeline.build(Instant::now());
+        build = pipeline.build_first(READ)?;
     }
     let (in_use, refused): (Vec<_>, Vec<_>) =
         try_out(build.sockets.keys().cloned()).into_iter().partition(|(_, refusal)| *refusal == Refusal::InUse);

@@ -13,16 +13,18 @@ use super::dns::{Answer, Resolver};
 use super::endpoints::EndpointIndex;
 use super::lint;
 use super::plugins::{Code, Dialect, refresh_secrets, secrets_card};
+use super::pool::Pool;
 use super::vault::{Material, Resolved, Use, Vault};
 use crate::bootstrap::{Bootstrap, PluginCode};
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Listener, Part, Socket, Traffic};
-use crate::model::{self, Locator, Origin, Role, Source, TlsVersions, WhenDeleted};
+use crate::kubernetes::Wants;
+use crate::model::{self, Address, Endpoints, Locator, Origin, Role, TlsVersions, WhenDeleted};
 use crate::object::{OWN_KINDS, ObjectKey, POD};
 use crate::plugin::{Engine, Failure, ListenerState, Outcome, Router, SecretsPlugin, Status};
 use crate::snapshot::Snapshot;
 use crate::socket_name::SocketName;
-use crate::source::directory::{Directory, directory_of};
+use crate::source::{Source, directory::directory_of};
 use crate::tls::{CredentialMaterial, Spec, TlsCache, TlsListener, TrustMaterial, Verification};
 use crate::worker::Loaded;
 
@@ -33,7 +35,8 @@ const IMPLIED: &str = "(implied)";
 pub struct Pipeline {
     bootstrap: Bootstrap,
     engine: Engine,
-    source: Directory,
+    source: Source,
+    pool: Pool,
     dialects: Vec<Dialect>,
     secrets: Vec<Code<SecretsPlugin>>,
     vault: Vault,
@@ -66,20 +69,26 @@ pub struct Build {
 /// Where one plugin's listeners are, until it is known which sockets can be bound.
 struct Placement {
     listeners: Vec<(Arc<Listener>, Option<Placed>, usize)>,
-    bindings: usize,
+    /// Of each binding, what clients use in the place of what it listens on.
+    bindings: Vec<Option<Result<Vec<String>, String>>>,
 }
 
 impl Pipeline {
     /// A pipeline that has read nothing yet. `instances` of each plugin are made for every new translation; without a
-    /// resolver names of endpoints are not looked up.
+    /// resolver names of endpoints are not looked up. `hint` is called when the source has something new, if it can tell.
     ///
     /// # Errors
-    /// When this machine cannot run the sandbox.
-    pub fn new(bootstrap: Bootstrap, instances: usize, resolver: Option<Resolver>) -> anyhow::Result<Self> {
-        let source = source(&bootstrap);
+    /// When this machine cannot run the sandbox, or it is not known where the objects are.
+    pub fn new(
+        bootstrap: Bootstrap,
+        instances: usize,
+        resolver: Option<Resolver>,
+        hint: impl Fn() + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
         Ok(Self {
             engine: Engine::new()?,
-            source,
+            source: Source::new(&bootstrap, hint)?,
+            pool: Pool::default(),
             dialects: bootstrap.routes.iter().cloned().map(Dialect::new).collect(),
             secrets: bootstrap.secrets.iter().cloned().map(Code::new).collect(),
             vault: Vault::default(),
@@ -100,8 +109,7 @@ impl Pipeline {
 
     /// Takes another bootstrap file. Plugins that it lists as before keep what they have.
     pub fn reconfigure(&mut self, bootstrap: Bootstrap) {
-        let most_bytes = bootstrap.limits.resource_bytes;
-        self.source.configure(bootstrap.resources.clone(), bootstrap.gateway.clone(), most_bytes);
+        self.source.configure(&bootstrap);
         let mut dialects = std::mem::take(&mut self.dialects);
         self.dialects = bootstrap
             .routes
@@ -143,7 +151,7 @@ impl Pipeline {
                 PluginCode::Builtin(_) => None,
             });
         let files = plugins.chain(self.vault.files()).filter_map(directory_of);
-        files.chain(self.source.directories().iter().cloned()).collect()
+        files.chain(self.source.directories()).collect()
     }
 
     /// Takes what a look-up gave; whether anything changed by it.
@@ -172,11 +180,45 @@ impl Pipeline {
         self.resolver.as_ref().and_then(Resolver::next)
     }
 
-    /// Reads, translates, decodes and joins the newest good parts.
-    pub fn build(&mut self, now: Instant) -> Build {
-        let snapshot = self.source.read();
-        let mut findings = snapshot.findings.clone();
-        self.refresh_plugins(&snapshot, &mut findings);
+    /// Whether the source called for attention since this was last asked.
+    pub fn take_hint(&self) -> bool {
+        self.source.take_hint()
+    }
+
+    /// Whether anything happened in the source since this was last asked, where it can tell.
+    pub fn is_stirred(&self) -> bool {
+        self.source.is_stirred()
+    }
+
+    /// Has the statuses of all objects written where the objects are.
+    pub fn write_statuses<'s>(&self, statuses: impl Iterator<Item = &'s Status>) {
+        self.source.report(statuses.map(|status| (status.object.clone(), status.status.clone())).collect());
+    }
+
+    /// The first that can be built, for which what there is may have to be read first.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub fn build_first(&mut self, patience: Duration) -> anyhow::Result<Build> {
+        loop {
+            if let Some(build) = self.build(Instant::now()) {
+                return Ok(build);
+            }
+            let known = self.source.wait(patience);
+            anyhow::ensure!(known, "the Kubernetes API did not answer within {} s", patience.as_secs());
+        }
+    }
+
+    /// Reads, translates, decodes and joins the newest good parts; none as long as it is not known what there is.
+    pub fn build(&mut self, now: Instant) -> Option<Build> {
+        let mut findings = Vec::new();
+        self.load_plugins(&mut findings);
+        self.source.want(self.wants());
+        let snapshot = self.source.read()?;
+        self.translate(&snapshot, &mut findings);
+        let snapshot = self.source.complete(self.wants(), snapshot);
+        findings.extend(snapshot.findings.iter().cloned());
+        self.allot(&snapshot);
         self.vault.begin();
         self.tls.begin();
         let mut claims = Vec::new();
@@ -231,7 +273,7 @@ impl Pipeline {
                     tls,
                     refused: said.refused.clone(),
                 });
-                let addresses = assemble::addresses(said, translation, &self.bootstrap);
+                let addresses = assemble::addresses(said, translation, &self.bootstrap, &self.pool);
                 let age = assemble::age(said, &snapshot, plugin, number);
                 claims.push(Claim { plugin, number, said, listener, addresses, age });
             }
@@ -245,12 +287,17 @@ impl Pipeline {
             });
             resolved.push(sources);
         }
+        let shared = assemble::published(&self.bootstrap.gateway.published, &snapshot);
+        let published = |binding: &model::Binding| match binding.address {
+            Address::Shared => shared.clone(),
+            Address::Dedicated(_) | Address::Ip(_) | Address::Unix(_) => None,
+        };
         let mut placements: Vec<Placement> = self
             .dialects
             .iter()
             .map(|dialect| Placement {
                 listeners: Vec::new(),
-                bindings: dialect.good.as_ref().map_or(0, |good| good.translation.bindings.len()),
+                bindings: dialect.good.iter().flat_map(|good| &good.translation.bindings).map(published).collect(),
             })
             .collect();
         let mut placing: Vec<_> = claims
@@ -271,10 +318,52 @@ impl Pipeline {
         }
         findings.sort();
         findings.dedup();
-        let read = snapshot.objects.values().filter(|object| &*object.place != IMPLIED);
+        let from_files = matches!(self.source, Source::Files(_));
+        let read = snapshot.objects.values().filter(|object| from_files && &*object.place != IMPLIED);
         let places = read.map(|object| (object.key.clone(), Arc::clone(&object.place))).collect();
         let sockets = sockets.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect();
-        Build { sockets, parts, outcomes, findings, wake, places, secrets: cards, placements }
+        Some(Build { sockets, parts, outcomes, findings, wake, places, secrets: cards, placements })
+    }
+
+    /// What is to be read where not everything is.
+    fn wants(&self) -> Wants {
+        let mut wants = Wants::default();
+        for (group, kind) in [("", "Service"), ("", "Namespace"), ("discovery.k8s.io", "EndpointSlice")] {
+            wants.kind(group, kind, &["v1".to_owned()]);
+        }
+        for (group, kind, versions) in
+            self.dialects.iter().filter_map(|dialect| dialect.code.plugin.as_ref()).flat_map(|plugin| &plugin.reads)
+        {
+            wants.kind(group, kind, versions);
+        }
+        if let Some((namespace, name)) = &self.bootstrap.tls.default_credential {
+            wants.object(&ObjectKey::core("Secret", namespace, name));
+        }
+        let translations =
+            self.dialects.iter().filter_map(|dialect| dialect.good.as_ref()).map(|good| &good.translation);
+        for translation in translations {
+            for locator in translation.sources.iter().flat_map(|source| &source.candidates) {
+                if let Locator::Object(key) = locator {
+                    wants.object(key);
+                }
+            }
+            for cluster in &translation.clusters {
+                if let Endpoints::Service { namespace, labels, .. } = &cluster.endpoints
+                    && !labels.is_empty()
+                {
+                    wants.pods(namespace);
+                }
+            }
+        }
+        wants
+    }
+
+    /// Gives addresses of the pool to those who want one of their own.
+    fn allot(&mut self, snapshot: &Snapshot) {
+        let translations =
+            self.dialects.iter().filter_map(|dialect| dialect.good.as_ref()).map(|good| &good.translation);
+        let bindings = translations.flat_map(|translation| &translation.bindings);
+        self.pool.allot(&self.bootstrap.gateway.pool, bindings, snapshot);
     }
 
     /// Most often a slip in a selector or a class.
@@ -293,7 +382,7 @@ impl Pipeline {
         )
     }
 
-    fn refresh_plugins(&mut self, snapshot: &Snapshot, findings: &mut Vec<Finding>) {
+    fn load_plugins(&mut self, findings: &mut Vec<Finding>) {
         let most_bytes = self.bootstrap.limits.plugin_bytes;
         let mut decode_again = false;
         for code in &mut self.secrets {
@@ -304,8 +393,13 @@ impl Pipeline {
             self.vault.decode_again();
         }
         for dialect in &mut self.dialects {
-            let gateway = &self.bootstrap.gateway;
-            dialect.refresh(&self.engine, most_bytes, gateway, snapshot, self.instances, &mut self.next_table);
+            dialect.load(&self.engine, most_bytes);
+        }
+    }
+
+    fn translate(&mut self, snapshot: &Snapshot, findings: &mut Vec<Finding>) {
+        for dialect in &mut self.dialects {
+            dialect.translate(&self.bootstrap.gateway, snapshot, self.instances, &mut self.next_table);
             findings.extend(dialect.findings());
         }
         findings.extend(unread(&self.dialects, snapshot));
@@ -319,7 +413,7 @@ impl Pipeline {
     ) -> Option<Arc<TlsListener>> {
         let (namespace, name) = self.bootstrap.tls.default_credential.clone()?;
         let object = ObjectKey::core("Secret", &namespace, &name);
-        let source = Source {
+        let source = model::Source {
             origin: Origin { object: object.clone(), field: String::new() },
             role: Role::Credential,
             candidates: vec![Locator::Object(object)],
@@ -473,8 +567,11 @@ impl Build {
                 .iter()
                 .map(|(listener, placed, _)| assemble::state(placed.as_ref(), listener, unbound))
                 .collect();
-            outcome.bindings = (0..placement.bindings)
-                .map(|binding| {
+            outcome.bindings = placement
+                .bindings
+                .iter()
+                .enumerate()
+                .map(|(binding, published)| {
                     let addresses: Vec<_> = placement
                         .listeners
                         .iter()
@@ -487,15 +584,14 @@ impl Build {
                         .filter(|address| !unbound.contains_key(address))
                         .collect();
                     let reachable = assemble::reachable(addresses.into_iter());
-                    if reachable.is_empty() { Err("none of its sockets is bound".to_owned()) } else { Ok(reachable) }
+                    if reachable.is_empty() {
+                        return Err("none of its sockets is bound".to_owned());
+                    }
+                    published.clone().unwrap_or(Ok(reachable))
                 })
                 .collect();
         }
     }
-}
-
-fn source(bootstrap: &Bootstrap) -> Directory {
-    Directory::new(bootstrap.resources.clone(), bootstrap.gateway.clone(), bootstrap.limits.resource_bytes)
 }
 
 /// What each source is for.
@@ -509,7 +605,7 @@ fn uses(translation: &model::Translation) -> Vec<Use> {
 }
 
 /// The objects that a listener's secrets may be in.
-fn secrets_of(said: &model::Listener, sources: &[Source]) -> Vec<ObjectKey> {
+fn secrets_of(said: &model::Listener, sources: &[model::Source]) -> Vec<ObjectKey> {
     let Some(termination) = said.protocol.termination() else { return Vec::new() };
     let candidates = termination.sources().flat_map(|source| &sources[source].candidates);
     let objects = candidates.filter_map(|locator| match locator {

@@ -155,19 +155,21 @@ impl Dialect {
         self
     }
 
+    /// Reads the plugin's file if it is another.
+    pub(super) fn load(&mut self, engine: &Engine, most_bytes: u64) {
+        self.code.refresh(most_bytes, |config, bytes, sha256| {
+            RoutesPlugin::load(engine, &config.name, bytes, sha256, config.limits.clone())
+        });
+    }
+
     /// Translates anew if plugin or objects changed; whatever fails leaves the last good translation.
-    pub(super) fn refresh(
+    pub(super) fn translate(
         &mut self,
-        engine: &Engine,
-        most_bytes: u64,
         gateway: &bootstrap::Gateway,
         snapshot: &Snapshot,
         instances: usize,
         next_table: &mut u64,
     ) {
-        self.code.refresh(most_bytes, |config, bytes, sha256| {
-            RoutesPlugin::load(engine, &config.name, bytes, sha256, config.limits.clone())
-        });
         let Some(plugin) = self.code.plugin.clone() else { return };
         let (objects, mut findings) = objects_for(&plugin, snapshot);
         let same = self.inputs.as_ref().is_some_and(|inputs| {

@@ -467,7 +467,7 @@ impl Walk<'_> {
             Subject::Object { key, field } => self.objects.contains(key) && !elsewhere(key, field),
             Subject::Plugin(name) => self.plugins.contains(name),
             Subject::File { .. } => finding.severity == Severity::Error,
-            Subject::Socket(_) => false,
+            Subject::Socket(_) | Subject::Source(_) => false,
         };
         let about = |finding: &Finding| {
             finding.severity != Severity::Info && (on_the_way(finding) || finding.message.contains(&quoted))

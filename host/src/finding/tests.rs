@@ -34,6 +34,7 @@ fn every_subject_has_keys_of_its_own() {
     assert!(!keys(Subject::Object { key: elsewhere, field }).contains("file"), "it was read nowhere");
     assert_eq!(keys(Subject::Plugin("p".to_owned())), r#"plugin="p""#);
     assert_eq!(keys(Subject::Socket("[::]:443".to_owned())), r#"socket="[::]:443""#);
+    assert_eq!(keys(Subject::Source("kubernetes")), r#"source="kubernetes""#);
 }
 
 /// docs/check.md has a row for each code that the host and the built-in plugins have, and for no other.

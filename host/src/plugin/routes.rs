@@ -157,6 +157,9 @@ pub enum SourceState {
     Unusable(String),
 }
 
+/// The capability of a gateway that has an address of its own for every `dedicated` binding.
+const ADDRESS_POOL: &str = "address-pool";
+
 /// The status of one object, as its API defines it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
@@ -243,7 +246,7 @@ impl RoutesPlugin {
             labels: gateway.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             class_name: gateway.class_name.clone(),
             controller_name: gateway.controller_name.clone(),
-            capabilities: Vec::new(),
+            capabilities: if gateway.pool.is_empty() { Vec::new() } else { vec![ADDRESS_POOL.to_owned()] },
             config: environment.config.to_string(),
         };
         let objects: Vec<translator::Object> = objects

@@ -45,7 +45,9 @@ impl Gateway {
     /// A name for the sockets it listens on; equal names are equal sockets.
     pub(crate) fn sockets(&self) -> Option<String> {
         match self.address.as_ref()? {
-            Address::Dedicated(addresses) if addresses.is_empty() => Some(format!("any {}", self.seniority.name)),
+            Address::Dedicated(addresses) if addresses.is_empty() => {
+                Some(format!("any of {}/{}", self.key.namespace, self.key.name))
+            }
             Address::Dedicated(addresses) => Some(addresses.join(" ")),
             _ => Some(String::new()),
         }
@@ -69,6 +71,7 @@ pub(crate) fn read(
     objects: Vec<Object>,
     sets: Vec<Object>,
     classes: &Classes,
+    unasked: &Address,
     grants: &Grants,
     namespaces: &Namespaces,
     list: &mut Vec<Finding>,
@@ -81,7 +84,7 @@ pub(crate) fn read(
         let seniority = Seniority::new(metadata.creation_timestamp, &object.key.namespace, &object.key.name);
         let mut findings = Findings::about(&object.key, list);
         let mut refused = class.err().cloned();
-        let address = address(&spec.addresses, &mut findings).unwrap_or_else(|problem| {
+        let address = address(&spec.addresses, unasked, &mut findings).unwrap_or_else(|problem| {
             refused.get_or_insert(problem);
             None
         });
@@ -165,8 +168,8 @@ fn class(object: &Object, list: &mut Vec<Finding>) -> Option<String> {
     }
 }
 
-/// The addresses it asks for: one of its own, or the shared ones when it does not care.
-fn address(specs: &[AddressSpec], findings: &mut Findings<'_>) -> Result<Option<Address>, Problem> {
+/// The addresses it asks for, or those of a Gateway that does not care.
+fn address(specs: &[AddressSpec], unasked: &Address, findings: &mut Findings<'_>) -> Result<Option<Address>, Problem> {
     let mut addresses = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
         let field = format!("spec.addresses[{index}]");
@@ -203,7 +206,7 @@ fn address(specs: &[AddressSpec], findings: &mut Findings<'_>) -> Result<Option<
     }
     addresses.sort_unstable();
     addresses.dedup();
-    Ok(Some(if specs.is_empty() { Address::Shared } else { Address::Dedicated(addresses) }))
+    Ok(Some(if specs.is_empty() { unasked.clone() } else { Address::Dedicated(addresses) }))
 }
 
 /// What concerns the Gateway as a whole; gives why it is refused.

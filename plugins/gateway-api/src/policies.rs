@@ -58,8 +58,6 @@ pub(crate) struct Policy {
     pub(crate) emitted: Vec<u32>,
     sni: Option<String>,
     identity: UpstreamIdentity,
-    /// We have left a status there.
-    pub(crate) was_ours: bool,
 }
 
 /// A port of a Service.
@@ -77,9 +75,8 @@ impl<'p> Port<'p> {
 }
 
 impl Policies {
-    pub(crate) fn read(objects: &[Object], services: &Services, controller: &str, list: &mut Vec<Finding>) -> Self {
-        let mut policies: Vec<_> =
-            objects.iter().filter_map(|object| Policy::read(object, services, controller, list)).collect();
+    pub(crate) fn read(objects: &[Object], services: &Services, list: &mut Vec<Finding>) -> Self {
+        let mut policies: Vec<_> = objects.iter().filter_map(|object| Policy::read(object, services, list)).collect();
         policies.sort_by(|a, b| a.seniority.cmp(&b.seniority));
         let mut of_service: HashMap<String, HashMap<String, OfService>> = HashMap::new();
         for (index, policy) in policies.iter().enumerate() {
@@ -160,8 +157,8 @@ fn conflicts(policies: &mut [Policy], list: &mut Vec<Finding>) {
 }
 
 impl Policy {
-    fn read(object: &Object, services: &Services, controller: &str, list: &mut Vec<Finding>) -> Option<Self> {
-        let Some(BackendTlsPolicy { metadata, spec, status }) = sekisho_sdk::objects::read(object, list) else {
+    fn read(object: &Object, services: &Services, list: &mut Vec<Finding>) -> Option<Self> {
+        let Some(BackendTlsPolicy { metadata, spec }) = sekisho_sdk::objects::read(object, list) else {
             return Self::unreadable(object, services, list);
         };
         let mut findings = Findings::about(&object.key, list);
@@ -184,7 +181,6 @@ impl Policy {
             emitted: Vec::new(),
             sni,
             identity,
-            was_ours: status.ancestors.iter().any(|ancestor| ancestor.controller_name == controller),
         })
     }
 
@@ -205,7 +201,6 @@ impl Policy {
             emitted: Vec::new(),
             sni: None,
             identity: UpstreamIdentity::Unchecked,
-            was_ours: false,
             key,
         })
     }

@@ -42,7 +42,6 @@ pub(crate) struct Surroundings<'t> {
     pub(crate) directory: Directory<'t>,
     /// Every Gateway and ListenerSet there is, also of other classes.
     pub(crate) known: HashSet<ObjectKey>,
-    pub(crate) controller: &'t str,
 }
 
 /// The translation's routes and tables, as they grow.
@@ -147,7 +146,7 @@ impl Route {
 impl<R: DeserializeOwned> Attached<R> {
     /// Reads what routes of all kinds have. None when it is none of our business.
     fn read(kind: RouteKind, object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
-        let (Spec { metadata, spec, status }, apart) = read_apart::<Spec<R>>(object, &mut growing.findings)?;
+        let (Spec { metadata, spec }, apart) = read_apart::<Spec<R>>(object, &mut growing.findings)?;
         let key = &object.key;
         if spec.parent_refs.is_empty() {
             // The field that would name one may be misspelt.
@@ -175,11 +174,9 @@ impl<R: DeserializeOwned> Attached<R> {
             parents.push(around.directory.attach(reference, target, applicant, field, &mut findings));
         }
         if parents.is_empty() {
-            // Somebody else's, unless we have left a status there.
-            let mut seen = status.into_iter().flat_map(|status| status.parents);
-            seen.find(|parent| parent.controller_name == around.controller)?;
-            list.clear();
-        } else if spec.use_default_gateways.as_deref().is_some_and(|scope| !["", "None"].contains(&scope)) {
+            return None;
+        }
+        if spec.use_default_gateways.as_deref().is_some_and(|scope| !["", "None"].contains(&scope)) {
             let message = "routes attach by `parentRefs` only";
             findings.warn(Fault::new(
                 "unsupported-field",

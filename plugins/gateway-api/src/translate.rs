@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::model::{
-    Binding, ClientVerification, Listener as ModelListener, Misdirected, Protocol as ModelProtocol, Source,
+    Address, Binding, ClientVerification, Listener as ModelListener, Misdirected, Protocol as ModelProtocol, Source,
     Termination, TlsVersion, Translation,
 };
 use sekisho_sdk::{Environment, Finding, Object, ObjectKey, table};
@@ -34,6 +34,15 @@ pub struct GatewayApi {
     pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
 
+/// What a capability of the host is called that has an address of its own for every Gateway.
+const ADDRESS_POOL: &str = "address-pool";
+
+/// Where a Gateway listens that asks for no address.
+fn unasked(environment: &Environment) -> Address {
+    let pooled = environment.capabilities.iter().any(|capability| capability == ADDRESS_POOL);
+    if pooled { Address::Dedicated(Vec::new()) } else { Address::Shared }
+}
+
 pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
     let mut findings = Vec::new();
     check_config(environment, &mut findings);
@@ -41,19 +50,15 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
     let Snapshot { classes, gateways, listener_sets, routes, policies, grants, services, namespaces } = snapshot;
     let classes = Classes::read(&classes, environment, &mut findings);
     let known = gateways.iter().chain(&listener_sets).map(|object| object.key.clone()).collect();
-    let mut gateways = gateways::read(gateways, listener_sets, &classes, &grants, &namespaces, &mut findings);
+    let mut gateways =
+        gateways::read(gateways, listener_sets, &classes, &unasked(environment), &grants, &namespaces, &mut findings);
     let mut translation = Translation::default();
     emit(&mut gateways, &mut translation);
     let controller = environment.controller_name.clone();
-    let policies = Policies::read(&policies, &services, &controller, &mut findings);
+    let policies = Policies::read(&policies, &services, &mut findings);
     let sources = std::mem::take(&mut translation.sources);
     let backends = Backends::new(&services, &grants, &gateways, policies, sources);
-    let surroundings = Surroundings {
-        gateways: &gateways,
-        directory: Directory::of(&gateways, &namespaces),
-        known,
-        controller: &environment.controller_name,
-    };
+    let surroundings = Surroundings { gateways: &gateways, directory: Directory::of(&gateways, &namespaces), known };
     let tables = translation.listeners.iter().map(|_| Rows::default()).collect();
     let mut growing = Growing { backends, routes: Vec::new(), streams: Vec::new(), tables, findings };
     let read = |(kind, object)| Route::read(kind, &object, &surroundings, &mut growing);

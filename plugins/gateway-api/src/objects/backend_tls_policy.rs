@@ -12,21 +12,6 @@ pub(crate) struct BackendTlsPolicy {
     #[serde(default)]
     pub(crate) metadata: Metadata,
     pub(crate) spec: BackendTlsPolicySpec,
-    #[serde(default)]
-    pub(crate) status: SeenPolicyStatus,
-}
-
-/// Who has written a status before.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct SeenPolicyStatus {
-    pub(crate) ancestors: Vec<SeenAncestor>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct SeenAncestor {
-    pub(crate) controller_name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -13,7 +13,6 @@ pub(crate) struct Route<R> {
     #[serde(default)]
     pub(crate) metadata: Metadata,
     pub(crate) spec: RouteSpec<R>,
-    pub(crate) status: Option<SeenStatus>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -27,19 +26,6 @@ pub(crate) struct RouteSpec<R> {
     #[serde(default = "Vec::new")]
     pub(crate) rules: Vec<R>,
     pub(crate) use_default_gateways: Option<String>,
-}
-
-/// Who has written a status before.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct SeenStatus {
-    pub(crate) parents: Vec<SeenParent>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct SeenParent {
-    pub(crate) controller_name: String,
 }
 
 /// Written back into the status as it was declared, with the group and kind that an API server fills in.

@@ -63,7 +63,7 @@ pub(super) fn render(plugin: &GatewayApi, index: usize, used: &Used, outcome: &O
     let policy = &plugin.policies[index];
     let gateways: Vec<&Gateway> =
         used.get(&index).into_iter().flatten().map(|gateway| &plugin.gateways[*gateway]).collect();
-    if gateways.is_empty() && !policy.was_ours {
+    if gateways.is_empty() {
         return None;
     }
     let conditions = conditions(policy, outcome);

@@ -1,0 +1,36 @@
+//! What a kind is called in the paths of the API, and in which of its versions it is served.
+
+use kube::Client;
+use kube::api::GroupVersionKind;
+use kube::discovery::{ApiResource, Scope, pinned_kind};
+use kube::error::DiscoveryError;
+
+/// A kind that the API server has.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    pub(super) resource: ApiResource,
+    pub(super) namespaced: bool,
+}
+
+/// The first of these versions that is served; none if there is none.
+///
+/// # Errors
+/// When the API server does not say.
+pub(super) async fn find(
+    client: &Client,
+    (group, kind): (&str, &str),
+    versions: &[String],
+) -> Result<Option<Served>, kube::Error> {
+    for version in versions {
+        match pinned_kind(client, &GroupVersionKind::gvk(group, version, kind)).await {
+            Ok((resource, capabilities)) => {
+                let namespaced = capabilities.scope == Scope::Namespaced;
+                return Ok(Some(Served { resource, namespaced }));
+            }
+            Err(kube::Error::Discovery(DiscoveryError::MissingKind(_))) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}

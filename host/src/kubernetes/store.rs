@@ -1,0 +1,640 @@
+//! What was read of the cluster, shared by the thread that reads it and by control.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::object::Seen;
+use super::pace::Pace;
+use super::resource::Served;
+use crate::bootstrap::SecretsBy;
+use crate::finding::{Finding, Severity, Subject};
+use crate::object::{Object, ObjectKey};
+use crate::snapshot::Snapshot;
+
+/// What findings call the cluster.
+pub(super) const PLACE: &str = "kubernetes";
+/// How long the API server may fail before it is said; what is shorter is a restart.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A kind that somebody reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// API group; the core group is the empty string.
+    pub(super) group: String,
+    /// Kind.
+    pub(super) kind: String,
+    /// Versions that the reader knows, the best first.
+    pub(super) versions: Vec<String>,
+}
+
+/// What is to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    kinds: BTreeMap<(String, String), Vec<String>>,
+    objects: BTreeSet<ObjectKey>,
+    pods: BTreeSet<String>,
+}
+
+impl Wants {
+    /// All objects of a kind, in the first of these versions that is served. Who asks first chooses first.
+    pub fn kind(&mut self, group: &str, kind: &str, versions: &[String]) {
+        let known = self.kinds.entry((group.to_owned(), kind.to_owned())).or_default();
+        for version in versions {
+            if !known.contains(version) {
+                known.push(version.clone());
+            }
+        }
+    }
+
+    /// A secret or a ConfigMap; of other kinds nothing is read by name.
+    pub fn object(&mut self, key: &ObjectKey) {
+        if key.group.is_empty() && ["Secret", "ConfigMap"].contains(&key.kind.as_str()) {
+            self.objects.insert(key.clone());
+        }
+    }
+
+    /// The labels of the pods of a namespace.
+    pub fn pods(&mut self, namespace: &str) {
+        self.pods.insert(namespace.to_owned());
+    }
+
+    fn watched(&self, secrets: SecretsBy) -> BTreeSet<Watched> {
+        let kinds = self.kinds.iter().map(|((group, kind), versions)| {
+            Watched::Kind(Kind { group: group.clone(), kind: kind.clone(), versions: versions.clone() })
+        });
+        let objects = self.objects.iter().map(|key| match secrets {
+            SecretsBy::Name => Watched::Object(key.clone()),
+            SecretsBy::Namespace => Watched::Namespace { kind: key.kind.clone(), namespace: key.namespace.clone() },
+        });
+        kinds.chain(objects).chain(self.pods.iter().cloned().map(Watched::Pods)).collect()
+    }
+}
+
+/// What one watch is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Watched {
+    /// Everything of a kind.
+    Kind(Kind),
+    /// One secret or ConfigMap.
+    Object(ObjectKey),
+    /// All secrets or ConfigMaps of a namespace.
+    Namespace { kind: String, namespace: String },
+    /// The metadata of a namespace's pods.
+    Pods(String),
+}
+
+impl Watched {
+    /// Group and kind.
+    pub(super) fn kind(&self) -> (&str, &str) {
+        match self {
+            Self::Kind(kind) => (&kind.group, &kind.kind),
+            Self::Object(key) => (&key.group, &key.kind),
+            Self::Namespace { kind, .. } => ("", kind),
+            Self::Pods(_) => ("", "Pod"),
+        }
+    }
+
+    /// Whether an object is one of these.
+    fn has(&self, key: &ObjectKey) -> bool {
+        let of_kind = self.kind() == (&key.group, &key.kind);
+        of_kind
+            && match self {
+                Self::Kind(_) => true,
+                Self::Object(object) => object == key,
+                Self::Namespace { namespace, .. } | Self::Pods(namespace) => *namespace == key.namespace,
+            }
+    }
+
+    /// The object that findings about it are about; its name may be empty.
+    fn subject(&self) -> ObjectKey {
+        let (group, kind) = self.kind();
+        let (namespace, name) = match self {
+            Self::Kind(_) => ("", ""),
+            Self::Object(key) => (key.namespace.as_str(), key.name.as_str()),
+            Self::Namespace { namespace, .. } | Self::Pods(namespace) => (namespace.as_str(), ""),
+        };
+        let own = |text: &str| text.to_owned();
+        ObjectKey { group: own(group), kind: own(kind), namespace: own(namespace), name: own(name) }
+    }
+}
+
+/// What one watch has brought.
+#[derive(Debug, Default)]
+struct Held {
+    /// There is an answer, if only that there is nothing to be had.
+    known: bool,
+    served: Option<Served>,
+    objects: HashMap<ObjectKey, Seen>,
+    problem: Option<Problem>,
+    /// Since when it fails, and how.
+    failing: Option<(Instant, String)>,
+}
+
+/// Why there is nothing to be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// The API server does not know the kind.
+    NotServed,
+    /// We may not read it; what the API server says.
+    Forbidden(String),
+}
+
+#[derive(Debug)]
+struct State {
+    held: HashMap<Watched, Held>,
+    /// Everything was known once; from then on what is there is good enough.
+    ready: bool,
+    pace: Pace,
+    hinted: bool,
+    stirred: bool,
+    /// It was said that the API server fails.
+    outage: bool,
+    /// What is on disk, of what was not read yet.
+    kept: Vec<Object>,
+    /// It has to do, as the API server is not heard.
+    stale: bool,
+    /// Control waits for what it does not know yet, and then takes it without being told.
+    awaited: bool,
+}
+
+pub(super) struct Store {
+    state: Mutex<State>,
+    known: Condvar,
+    /// For the disk: something is another.
+    pub(super) changed: Notify,
+    /// For the writer: something may have another status, or another version.
+    pub(super) moved: Notify,
+    hint: Box<dyn Fn() + Send + Sync>,
+    secrets: SecretsBy,
+    /// The place of all objects.
+    pub(super) place: Arc<str>,
+}
+
+impl Store {
+    pub(super) fn new(secrets: SecretsBy, hint: impl Fn() + Send + Sync + 'static) -> Self {
+        let now = Instant::now();
+        let (held, pace) = (HashMap::new(), Pace::new(now));
+        let state = State {
+            held,
+            ready: false,
+            pace,
+            hinted: false,
+            stirred: false,
+            outage: false,
+            kept: Vec::new(),
+            stale: false,
+            awaited: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            known: Condvar::new(),
+            changed: Notify::new(),
+            moved: Notify::new(),
+            hint: Box::new(hint),
+            secrets,
+            place: Arc::from(PLACE),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // What control asks.
+
+    /// What is watched from now on. Of what is not any more nothing stays; a kind that is to be read in other versions
+    /// has what it had until it is.
+    pub(super) fn want(&self, wants: &Wants) -> BTreeSet<Watched> {
+        let watched = wants.watched(self.secrets);
+        let mut state = self.lock();
+        let mut before = std::mem::take(&mut state.held);
+        for new in &watched {
+            let mut held = before.remove(new);
+            if let (None, Watched::Kind(_)) = (&held, new) {
+                let other =
+                    before.keys().find(|old| matches!(old, Watched::Kind(_)) && old.kind() == new.kind()).cloned();
+                held = other.and_then(|old| before.remove(&old));
+            }
+            let held = held.unwrap_or_else(|| {
+                let kept = state.kept.iter().filter(|object| new.has(&object.key)).cloned();
+                let objects = kept.map(|object| (object.key.clone(), Seen { object, version: String::new() }));
+                Held { objects: objects.collect(), ..Held::default() }
+            });
+            state.held.insert(new.clone(), held);
+        }
+        watched
+    }
+
+    pub(super) fn wait(&self, until: Instant) -> bool {
+        let mut state = self.lock();
+        loop {
+            let known = state.held.values().all(|held| held.known);
+            let left = until.saturating_duration_since(Instant::now());
+            state.awaited = !known && !left.is_zero();
+            if !state.awaited {
+                return known;
+            }
+            state = self.known.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let state = self.lock();
+        state.is_ready() && state.pace.is_due(now)
+    }
+
+    pub(super) fn take_hint(&self) -> bool {
+        std::mem::take(&mut self.lock().hinted)
+    }
+
+    pub(super) fn is_stirred(&self) -> bool {
+        std::mem::take(&mut self.lock().stirred)
+    }
+
+    pub(super) fn read(&self) -> Option<Snapshot> {
+        let mut state = self.lock();
+        if !state.is_ready() {
+            return None;
+        }
+        state.ready = true;
+        state.pace.taken();
+        let seen = state.held.values().flat_map(|held| held.objects.iter());
+        let objects = seen.map(|(key, seen)| (key.clone(), seen.object.clone())).collect();
+        Some(Snapshot { objects, findings: state.findings(Instant::now()) })
+    }
+
+    /// The objects with those that are read by name, or for pods' labels, as they are now. What else has changed since
+    /// then stays to be taken.
+    pub(super) fn complete(&self, mut snapshot: Snapshot) -> Snapshot {
+        let state = self.lock();
+        let named = state.held.iter().filter(|(watched, _)| !matches!(watched, Watched::Kind(_)));
+        let objects = named.flat_map(|(_, held)| held.objects.iter());
+        snapshot.objects.extend(objects.map(|(key, seen)| (key.clone(), seen.object.clone())));
+        snapshot.findings = state.findings(Instant::now());
+        snapshot
+    }
+
+    // What is on disk.
+
+    /// Has these to fall back upon. To be said before anything is wanted.
+    pub(super) fn restore(&self, kept: Vec<Object>) {
+        self.lock().kept = kept;
+    }
+
+    /// What is on disk has to do, unless everything is known.
+    pub(super) fn fall_back(&self) {
+        let mut state = self.lock();
+        if state.kept.is_empty() || state.is_ready() {
+            return;
+        }
+        state.stale = true;
+        state.pace.change(Instant::now());
+        state.hinted = true;
+        drop(state);
+        (self.hint)();
+    }
+
+    /// Everything, for the disk; none as long as not everything is known.
+    pub(super) fn all(&self) -> Option<Vec<Object>> {
+        let state = self.lock();
+        let known = !state.held.is_empty() && state.held.values().all(|held| held.known && held.problem.is_none());
+        let mut objects: Vec<Object> =
+            state.held.values().flat_map(|held| held.objects.values()).map(|seen| seen.object.clone()).collect();
+        drop(state);
+        objects.sort_by(|one, other| one.key.cmp(&other.key));
+        known.then_some(objects)
+    }
+
+    // What the watches bring.
+
+    /// Everything, as it was listed.
+    pub(super) fn replace(&self, watched: &Watched, served: Served, objects: HashMap<ObjectKey, Seen>) {
+        self.change(watched, |held| {
+            let same = held.objects.len() == objects.len()
+                && objects.iter().all(|(key, seen)| held.objects.get(key).is_some_and(|was| is_same(was, seen)));
+            let changed = !held.known || !same || held.problem.is_some();
+            *held = Held { known: true, served: Some(served), objects, problem: None, failing: None };
+            changed
+        });
+    }
+
+    pub(super) fn apply(&self, watched: &Watched, seen: Seen) {
+        self.change(watched, |held| {
+            held.failing = None;
+            let same = held.objects.get(&seen.object.key).is_some_and(|was| is_same(was, &seen));
+            held.objects.insert(seen.object.key.clone(), seen);
+            !same
+        });
+    }
+
+    pub(super) fn remove(&self, watched: &Watched, key: &ObjectKey) {
+        self.change(watched, |held| {
+            held.failing = None;
+            held.objects.remove(key).is_some()
+        });
+    }
+
+    /// There is nothing to be had. What may not be read any more stays as it was last seen.
+    pub(super) fn refuse(&self, watched: &Watched, problem: Problem) {
+        self.change(watched, |held| {
+            if problem == Problem::NotServed {
+                held.objects.clear();
+            }
+            let changed = !held.known || held.problem.as_ref() != Some(&problem);
+            (held.known, held.failing, held.problem) = (true, None, Some(problem));
+            changed
+        });
+    }
+
+    /// The API server does not answer, or not as it should. What it last said stays.
+    pub(super) fn fail(&self, watched: &Watched, why: String) {
+        self.change(watched, |held| {
+            let since = held.failing.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+            held.failing = Some((since, why));
+            false
+        });
+    }
+
+    /// The API server answers again.
+    pub(super) fn recover(&self, watched: &Watched) {
+        self.change(watched, |held| {
+            held.failing = None;
+            false
+        });
+    }
+
+    /// What of it is changed is said to control.
+    fn change(&self, watched: &Watched, change: impl FnOnce(&mut Held) -> bool) {
+        let mut state = self.lock();
+        // Nobody wants it any more.
+        let Some(held) = state.held.get_mut(watched) else { return };
+        let was_known = held.known;
+        let changed = change(held);
+        let known = held.known && !was_known;
+        let now = Instant::now();
+        let outage = state.held.values().any(|held| held.fails(now));
+        if outage != state.outage && !state.ready {
+            let why = failing(&state.held, now).next().unwrap_or("it answers");
+            tracing::warn!("nothing is served before the Kubernetes API was read: {why}");
+        }
+        // Control takes it now, when it waits for it.
+        let changed = (changed && !(known && state.awaited)) || outage != state.outage;
+        state.outage = outage;
+        let mut hint = false;
+        if changed {
+            state.pace.change(now);
+            state.stirred = true;
+            hint = state.is_ready() && !std::mem::replace(&mut state.hinted, true);
+        }
+        drop(state);
+        if known {
+            self.known.notify_all();
+        }
+        if changed {
+            self.changed.notify_one();
+        }
+        self.moved.notify_one();
+        if hint {
+            (self.hint)();
+        }
+    }
+
+    // What the writer asks.
+
+    /// An object of a kind, and how the API calls it.
+    pub(super) fn find(&self, key: &ObjectKey) -> Option<(Served, Seen)> {
+        let state = self.lock();
+        let of_kind =
+            |watched: &Watched| matches!(watched, Watched::Kind(_)) && watched.kind() == (&key.group, &key.kind);
+        let held = state.held.iter().find(|(watched, _)| of_kind(watched)).map(|(_, held)| held)?;
+        Some((held.served.clone()?, held.objects.get(key)?.clone()))
+    }
+
+    /// The statuses that objects have, whoever wrote them.
+    pub(super) fn statuses(&self) -> Vec<(ObjectKey, Arc<Value>)> {
+        let state = self.lock();
+        let kinds = state.held.iter().filter(|(watched, _)| matches!(watched, Watched::Kind(_)));
+        let objects = kinds.flat_map(|(_, held)| held.objects.iter());
+        objects.filter_map(|(key, seen)| Some((key.clone(), Arc::clone(seen.object.status()?)))).collect()
+    }
+}
+
+/// Whether nothing need be done for the difference. The status of a Service has its addresses; all others are written
+/// by controllers for people.
+fn is_same(was: &Seen, is: &Seen) -> bool {
+    was.object == is.object && (was.object.key.kind != "Service" || was.object.status() == is.object.status())
+}
+
+impl Held {
+    fn fails(&self, now: Instant) -> bool {
+        self.failing.as_ref().is_some_and(|(since, _)| now.saturating_duration_since(*since) >= PATIENCE)
+    }
+}
+
+impl State {
+    fn is_ready(&self) -> bool {
+        self.ready || self.stale || (!self.held.is_empty() && self.held.values().all(|held| held.known))
+    }
+
+    fn findings(&self, now: Instant) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.held.iter().filter_map(|(watched, held)| held.finding(watched)).collect();
+        let restored = |held: &&Held| !held.known && !held.objects.is_empty();
+        if self.stale && self.held.values().any(|held| restored(&held)) {
+            let message = "the API server was not heard since the start; what is kept on disk is served";
+            findings.push(
+                Finding::new(Severity::Warning, Subject::Source(PLACE), "from-snapshot", message)
+                    .remedy("see whether it runs, and whether this machine may talk to it"),
+            );
+        }
+        let failing: Vec<&str> = failing(&self.held, now).collect();
+        if let Some(why) = failing.first() {
+            let message = format!(
+                "the API server is not heard ({} of {} watches): {why}; what it last said stays in force",
+                failing.len(),
+                self.held.len()
+            );
+            findings.push(
+                Finding::new(Severity::Warning, Subject::Source(PLACE), "api-server-not-heard", message)
+                    .remedy("see whether it runs, and whether this machine may talk to it"),
+            );
+        }
+        findings
+    }
+}
+
+/// Why watches fail that have failed for long.
+fn failing(held: &HashMap<Watched, Held>, now: Instant) -> impl Iterator<Item = &str> {
+    held.values().filter(move |held| held.fails(now)).filter_map(|held| Some(held.failing.as_ref()?.1.as_str()))
+}
+
+impl Held {
+    fn finding(&self, watched: &Watched) -> Option<Finding> {
+        let (group, kind) = watched.kind();
+        Some(match self.problem.as_ref()? {
+            Problem::NotServed => {
+                let message = format!("the cluster has no kind {kind} of {group}; it is read once it is installed");
+                Finding::on(Severity::Info, &watched.subject(), "", "kind-not-served", message)
+                    .remedy("install its CustomResourceDefinition, if the kind is to be used")
+            }
+            Problem::Forbidden(why) => {
+                let message = format!("it may not be read: {why}");
+                Finding::on(Severity::Error, &watched.subject(), "", "forbidden", message)
+                    .remedy("grant get, list and watch on it (docs/kubernetes.md has the roles)")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use kube::discovery::ApiResource;
+    use serde_json::json;
+
+    use super::*;
+
+    fn served(kind: &str) -> Served {
+        let resource = ApiResource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            api_version: "v1".to_owned(),
+            kind: kind.to_owned(),
+            plural: format!("{}s", kind.to_lowercase()),
+        };
+        Served { resource, namespaced: true }
+    }
+
+    fn service(version: &str, port: u16, address: Option<&str>) -> Seen {
+        let key = ObjectKey::core("Service", "n", "s");
+        let mut value = json!({"spec": {"ports": [{"port": port}]}});
+        if let Some(ip) = address {
+            value["status"] = json!({"loadBalancer": {"ingress": [{"ip": ip}]}});
+        }
+        Seen { object: Object::new(key, "v1".to_owned(), Arc::from("test"), value), version: version.to_owned() }
+    }
+
+    fn of(seen: Seen) -> HashMap<ObjectKey, Seen> {
+        HashMap::from([(seen.object.key.clone(), seen)])
+    }
+
+    struct Rig {
+        store: Store,
+        hints: Arc<AtomicUsize>,
+        services: Watched,
+    }
+
+    fn rig() -> Rig {
+        let hints = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&hints);
+        let store = Store::new(SecretsBy::Name, move || _ = counted.fetch_add(1, Ordering::Relaxed));
+        let mut wants = Wants::default();
+        wants.kind("", "Service", &["v1".to_owned()]);
+        let services = store.want(&wants).pop_first().unwrap();
+        Rig { store, hints, services }
+    }
+
+    #[test]
+    fn nothing_is_read_before_everything_was() {
+        let Rig { store, hints, services } = rig();
+        let mut wants = Wants::default();
+        wants.kind("", "Service", &["v1".to_owned()]);
+        wants.object(&ObjectKey::core("Secret", "n", "s"));
+        let secret = store.want(&wants).into_iter().find(|watched| matches!(watched, Watched::Object(_))).unwrap();
+        store.replace(&services, served("Service"), HashMap::new());
+        assert!(store.read().is_none() && !store.is_due(Instant::now()) && !store.wait(Instant::now()));
+        assert_eq!(hints.load(Ordering::Relaxed), 0);
+        store.refuse(&secret, Problem::Forbidden("no".to_owned()));
+        assert!(store.wait(Instant::now()) && store.is_due(Instant::now()));
+        assert_eq!(hints.load(Ordering::Relaxed), 1, "once all is known");
+        let findings = store.read().unwrap().findings;
+        assert_eq!(findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(), ["forbidden"]);
+        assert!(!store.is_due(Instant::now()));
+    }
+
+    #[test]
+    fn only_what_matters_is_a_change() {
+        let Rig { store, hints, services } = rig();
+        store.replace(&services, served("Service"), of(service("1", 80, None)));
+        store.read().unwrap();
+        store.take_hint();
+        store.apply(&services, service("2", 80, None));
+        store.replace(&services, served("Service"), of(service("3", 80, None)));
+        assert!(!store.is_due(Instant::now()));
+        store.apply(&services, service("4", 80, Some("192.0.2.1")));
+        assert!(store.is_due(Instant::now()), "another address");
+        store.apply(&services, service("5", 81, Some("192.0.2.1")));
+        assert_eq!(hints.load(Ordering::Relaxed), 2, "one until it is taken");
+        assert!(store.is_stirred() && !store.is_stirred());
+        assert_eq!(store.find(&ObjectKey::core("Service", "n", "s")).unwrap().1.version, "5");
+    }
+
+    #[test]
+    fn a_list_without_an_object_and_a_kind_without_a_definition_have_none() {
+        let Rig { store, services, .. } = rig();
+        store.replace(&services, served("Service"), of(service("1", 80, None)));
+        assert_eq!(store.read().unwrap().objects.len(), 1);
+        store.refuse(&services, Problem::Forbidden("no".to_owned()));
+        assert_eq!(store.read().unwrap().objects.len(), 1, "what was read stays");
+        store.replace(&services, served("Service"), HashMap::new());
+        assert!(store.is_due(Instant::now()));
+        assert_eq!(store.read().unwrap().objects.len(), 0);
+        store.apply(&services, service("2", 80, None));
+        store.refuse(&services, Problem::NotServed);
+        assert_eq!(store.read().unwrap().objects.len(), 0);
+    }
+
+    #[test]
+    fn a_failure_is_told_when_it_lasts_and_changes_nothing_else() {
+        let Rig { store, services, .. } = rig();
+        store.replace(&services, served("Service"), of(service("1", 80, None)));
+        store.read().unwrap();
+        store.fail(&services, "refused".to_owned());
+        assert!(!store.is_due(Instant::now()));
+        let began = Instant::now().checked_sub(PATIENCE).unwrap();
+        store.lock().held.get_mut(&services).unwrap().failing = Some((began, "refused".to_owned()));
+        store.fail(&services, "refused".to_owned());
+        assert!(store.is_due(Instant::now()));
+        let snapshot = store.read().unwrap();
+        assert_eq!((snapshot.objects.len(), snapshot.findings.len()), (1, 1), "{:?}", snapshot.findings);
+        store.apply(&services, service("2", 80, None));
+        assert!(store.is_due(Instant::now()), "that it is over");
+        assert_eq!(store.read().unwrap().findings, []);
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_gone() {
+        let Rig { store, services, .. } = rig();
+        store.replace(&services, served("Service"), of(service("1", 80, None)));
+        let mut wants = Wants::default();
+        wants.kind("", "Namespace", &["v1".to_owned()]);
+        store.want(&wants);
+        store.apply(&services, service("2", 80, None));
+        assert!(store.find(&ObjectKey::core("Service", "n", "s")).is_none());
+    }
+
+    #[test]
+    fn what_is_wanted_in_another_version_stays_until_it_is_read() {
+        let Rig { store, services, .. } = rig();
+        store.replace(&services, served("Service"), of(service("1", 80, None)));
+        let mut wants = Wants::default();
+        wants.kind("", "Service", &["v2".to_owned(), "v1".to_owned()]);
+        store.want(&wants);
+        assert_eq!(store.read().unwrap().objects.len(), 1);
+    }
+
+    #[test]
+    fn secrets_are_watched_by_name_or_by_namespace() {
+        let mut wants = Wants::default();
+        for name in ["a", "b"] {
+            wants.object(&ObjectKey::core("Secret", "n", name));
+        }
+        wants.object(&ObjectKey::core("Service", "n", "a"));
+        assert_eq!(wants.watched(SecretsBy::Name).len(), 2);
+        assert_eq!(wants.watched(SecretsBy::Namespace).len(), 1);
+    }
+}
