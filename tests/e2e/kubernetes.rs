@@ -48,7 +48,7 @@ impl World {
         world.cluster.apply(&service("httpbin", 8000));
         world.cluster.apply(&endpoints("httpbin", "local", Some(rig::httpbin())));
         world.cluster.apply(&form.route(&Route::httpbin()));
-        world.cluster.apply(&gateway(form, &[Server::simple("httpbin")]));
+        world.cluster.apply(&mygateway(form, &[Server::simple("httpbin")]));
         world
     }
 
@@ -57,7 +57,7 @@ impl World {
         let world = Self::with_httpbin(form);
         world.add_helloworld(form);
         world.create_secret(HELLOWORLD_CREDENTIAL);
-        world.cluster.apply(&gateway(form, &[Server::simple("httpbin"), Server::simple("helloworld")]));
+        world.cluster.apply(&mygateway(form, &[Server::simple("httpbin"), Server::simple("helloworld")]));
         world
     }
 
@@ -109,7 +109,7 @@ fn class(name: &str) -> Value {
 }
 
 /// `mygateway`, of the class that is the default in a cluster.
-fn gateway(form: Form, servers: &[Server]) -> Value {
+fn mygateway(form: Form, servers: &[Server]) -> Value {
     let mut gateway = form.gateway(servers);
     if form == Form::GatewayApi {
         gateway["spec"]["gatewayClassName"] = json!("sekisho");

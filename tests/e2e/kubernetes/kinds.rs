@@ -17,7 +17,7 @@ fn a_kind_that_is_not_installed_is_said_once_and_read_when_it_appears() {
     world.create_secret(HTTPBIN_CREDENTIAL);
     world.cluster.apply(&service("httpbin", 8000));
     world.cluster.apply(&endpoints("httpbin", "local", Some(rig::httpbin())));
-    world.cluster.apply(&super::gateway(Form::GatewayApi, &[Server::simple("httpbin")]));
+    world.cluster.apply(&mygateway(Form::GatewayApi, &[Server::simple("httpbin")]));
     world.cluster.withhold("httproutes");
     world.cluster.withhold("listenersets");
     let gateway = world.run();

@@ -270,7 +270,7 @@ fn many_secrets() {
     let names: Vec<String> = (0..COUNT).map(|number| format!("host-{number}")).collect();
     for (number, half) in names.chunks(COUNT / 2).enumerate() {
         let servers: Vec<Server> = half.iter().map(|name| Server::simple(name)).collect();
-        let mut gateway = super::gateway(Form::GatewayApi, &servers);
+        let mut gateway = mygateway(Form::GatewayApi, &servers);
         gateway["metadata"]["name"] = json!(format!("gateway-{number}"));
         world.cluster.apply(&gateway);
         for name in half {
@@ -309,7 +309,7 @@ fn a_slow_secret() {
     world.cluster.delay(slow, 10, Duration::from_secs(8));
     let servers = ["httpbin", "helloworld", "slow"].map(Server::simple);
     nobody_notices(&gateway, || {
-        world.cluster.apply(&super::gateway(Form::GatewayApi, &servers));
+        world.cluster.apply(&mygateway(Form::GatewayApi, &servers));
         change(&world, Form::GatewayApi);
         let start = std::time::Instant::now();
         changed(&gateway);

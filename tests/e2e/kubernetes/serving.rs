@@ -37,7 +37,7 @@ fn a_host_by_sni(form: Form) {
 fn two_hosts_added_while_running(form: Form) {
     let world = World::new();
     let gateway = world.site.start();
-    world.cluster.apply(&super::gateway(form, &[Server::simple("httpbin"), Server::simple("helloworld")]));
+    world.cluster.apply(&mygateway(form, &[Server::simple("httpbin"), Server::simple("helloworld")]));
     world.cluster.apply(&form.route(&Route::httpbin()));
     world.add_helloworld(form);
     world.create_secret(HELLOWORLD_CREDENTIAL);
@@ -80,7 +80,7 @@ fn a_secret_deleted_and_created_again(form: Form) {
 
 fn mutual_tls(form: Form) {
     let world = World::without_credential(form);
-    world.cluster.apply(&super::gateway(form, &[Server::mutual("httpbin")]));
+    world.cluster.apply(&mygateway(form, &[Server::mutual("httpbin")]));
     world.create_secret(HTTPBIN_CREDENTIAL_MUTUAL);
     let gateway = world.run();
     for http in Http::BOTH {
@@ -167,7 +167,7 @@ fn gateways_with_addresses_of_a_pool() {
     let world = World::with_httpbin(Form::GatewayApi);
     let pool = json!({ "className": "sekisho", "namespace": "istio-system", "pool": ["127.0.1.0/24"] });
     configure(&world.site, &world.cluster, "sekisho", &json!({ "gateway": pool }));
-    let mut other = super::gateway(Form::GatewayApi, &[Server::simple("httpbin")]);
+    let mut other = mygateway(Form::GatewayApi, &[Server::simple("httpbin")]);
     other["metadata"]["name"] = json!("other");
     world.cluster.apply(&other);
     let gateway = world.run();
@@ -226,7 +226,7 @@ fn secrets_by_namespace() {
 #[test]
 fn labels_of_a_namespace() {
     let world = World::with_httpbin(Form::GatewayApi);
-    let mut gateway = super::gateway(Form::GatewayApi, &[Server::simple("httpbin")]);
+    let mut gateway = mygateway(Form::GatewayApi, &[Server::simple("httpbin")]);
     let selector = json!({ "matchLabels": { "team": "a" } });
     gateway["spec"]["listeners"][0]["allowedRoutes"]["namespaces"]["selector"] = selector;
     world.cluster.apply(&gateway);

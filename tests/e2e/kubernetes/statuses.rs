@@ -160,7 +160,7 @@ fn what_other_controllers_say_stays() {
 #[test]
 fn a_gateway_of_another_class_is_none_of_ours() {
     let world = World::with_httpbin(Form::GatewayApi);
-    let mut theirs = super::gateway(Form::GatewayApi, &[Server::simple("httpbin")]);
+    let mut theirs = mygateway(Form::GatewayApi, &[Server::simple("httpbin")]);
     theirs["metadata"]["name"] = json!("theirs");
     theirs["spec"]["gatewayClassName"] = json!("theirs");
     world.cluster.apply(&theirs);
