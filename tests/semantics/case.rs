@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -40,6 +41,7 @@ pub(crate) struct Environment {
     pub(crate) labels: Option<BTreeMap<String, String>>,
     pub(crate) class_name: Option<String>,
     pub(crate) controller_name: Option<String>,
+    pub(crate) pool: Vec<IpNet>,
     pub(crate) config: Value,
 }
 

@@ -1,8 +1,9 @@
 //! Semantic cases (`tests/cases/`), each run natively and through the sandbox, and the property that the two agree with
-//! a naive reading of the rules.
+//! a naive reading of the rules; and that what `deploy/` grants is what they read.
 
 mod case;
 mod cluster;
+mod deploy;
 mod property;
 mod rows;
 mod run;

@@ -71,6 +71,8 @@ fn gateway(case: &Case) -> Gateway {
         labels: environment.labels.clone().unwrap_or(defaults.labels),
         class_name: environment.class_name.clone().unwrap_or(defaults.class_name),
         controller_name: environment.controller_name.clone().unwrap_or(defaults.controller_name),
+        pool: environment.pool.clone(),
+        ..defaults
     }
 }
 

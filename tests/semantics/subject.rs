@@ -119,7 +119,7 @@ impl<P: RoutePlugin> Subject for Native<P> {
             labels: gateway.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             class_name: gateway.class_name.clone(),
             controller_name: gateway.controller_name.clone(),
-            capabilities: Vec::new(),
+            capabilities: environment.capabilities(),
             config: environment.config.to_string(),
         };
         let objects = objects.iter().map(object).collect();

@@ -376,8 +376,12 @@ impl Pipeline {
             gateway.class_name
         );
         let path = self.bootstrap.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-        let subject = Subject::File { path, at: None };
-        Finding::new(Severity::Warning, subject, "nothing-served", message).remedy(
+        // A cluster may have nothing to serve yet.
+        let (severity, subject) = match self.source {
+            Source::Files(_) => (Severity::Warning, Subject::File { path, at: None }),
+            Source::Kubernetes(_) => (Severity::Info, Subject::Source("kubernetes")),
+        };
+        Finding::new(severity, subject, "nothing-served", message).remedy(
             "compare what objects choose a gateway by (`selector`, a class) with `gateway` in the bootstrap file",
         )
     }

@@ -482,7 +482,7 @@ impl Held {
             }
             Problem::Forbidden(why) => {
                 let message = format!("it may not be read: {why}");
-                Finding::on(Severity::Error, &watched.subject(), "", "forbidden", message)
+                Finding::on(Severity::Error, &watched.subject(), "", "access-forbidden", message)
                     .remedy("grant get, list and watch on it (docs/kubernetes.md has the roles)")
             }
         })
@@ -552,7 +552,7 @@ mod tests {
         assert!(store.wait(Instant::now()) && store.is_due(Instant::now()));
         assert_eq!(hints.load(Ordering::Relaxed), 1, "once all is known");
         let findings = store.read().unwrap().findings;
-        assert_eq!(findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(), ["forbidden"]);
+        assert_eq!(findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(), ["access-forbidden"]);
         assert!(!store.is_due(Instant::now()));
     }
 

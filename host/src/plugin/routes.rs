@@ -55,6 +55,14 @@ pub struct Environment {
     pub config: Value,
 }
 
+impl Environment {
+    /// What this gateway can do that not every one can.
+    #[must_use]
+    pub fn capabilities(&self) -> Vec<String> {
+        if self.gateway.pool.is_empty() { Vec::new() } else { vec![ADDRESS_POOL.to_owned()] }
+    }
+}
+
 /// The instance that made a translation; it renders its objects' statuses.
 pub struct Reporter {
     plugin: Arc<str>,
@@ -246,7 +254,7 @@ impl RoutesPlugin {
             labels: gateway.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             class_name: gateway.class_name.clone(),
             controller_name: gateway.controller_name.clone(),
-            capabilities: if gateway.pool.is_empty() { Vec::new() } else { vec![ADDRESS_POOL.to_owned()] },
+            capabilities: environment.capabilities(),
             config: environment.config.to_string(),
         };
         let objects: Vec<translator::Object> = objects
