@@ -135,6 +135,7 @@ fn only(form: Form, path: &'static str) -> Value {
 #[track_caller]
 fn nobody_notices(gateway: &Gateway, act: impl FnOnce()) {
     let over = AtomicBool::new(false);
+    let end = Over(&over);
     let rounds: Vec<(i32, Vec<u16>)> = std::thread::scope(|scope| {
         let asking: Vec<_> = Http::BOTH
             .into_iter()
@@ -152,14 +153,25 @@ fn nobody_notices(gateway: &Gateway, act: impl FnOnce()) {
                 })
             })
             .collect();
+        // Whatever comes of it.
+        let end = end;
         // Some before it, some after.
         std::thread::sleep(std::time::Duration::from_millis(300));
         act();
         std::thread::sleep(std::time::Duration::from_millis(300));
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         asking.into_iter().flat_map(|asking| asking.join().expect("curl runs")).collect()
     });
     for (code, statuses) in rounds {
         assert!(code == 0 && statuses.iter().all(|status| *status == 418), "exit code {code}, {statuses:?}");
+    }
+}
+
+/// Says that it is over when it is dropped, so that nobody waits for ever where something panics.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -124,3 +124,25 @@ fn both_come_back_after_an_outage() {
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(writers(&world, place).len(), 1);
 }
+
+/// One whose renewals get no answer must not go on for longer than it has the lease.
+#[test]
+fn one_that_cannot_renew_its_lease_writes_no_more() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    let other_site = site(&world.cluster, "sekisho-2");
+    let _gateway = world.run();
+    change(&world, "/status/201");
+    let first_holder = holder(&world);
+    let _other = other_site.run();
+    world.cluster.delay(Calls::of("*", "leases").by("sekisho"), usize::MAX, Duration::from_secs(60));
+    let start = Instant::now();
+    while holder(&world) == first_holder {
+        assert!(start.elapsed() < Duration::from_secs(30), "nobody takes over");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let place = world.cluster.here();
+    change(&world, "/status/202");
+    change(&world, "/status/203");
+    let late = world.cluster.requests_since(place, &Calls::of("patch", "*").by("sekisho"));
+    assert!(late.is_empty(), "{}", late[0].line());
+}

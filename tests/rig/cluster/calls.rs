@@ -10,6 +10,7 @@ pub struct Calls {
     resource: String,
     names: Vec<String>,
     namespace: Option<String>,
+    user: Option<String>,
 }
 
 impl Calls {
@@ -17,7 +18,7 @@ impl Calls {
     /// of several groups, `httproutes/status`. Either may be `*`.
     pub fn of(verbs: &str, resource: &str) -> Self {
         let verbs = verbs.split_whitespace().map(str::to_owned).collect();
-        Self { verbs, resource: resource.to_owned(), names: Vec::new(), namespace: None }
+        Self { verbs, resource: resource.to_owned(), names: Vec::new(), namespace: None, user: None }
     }
 
     /// Those alone that are about one of these names. A list or a watch is, when a field selector says so.
@@ -32,6 +33,12 @@ impl Calls {
         self
     }
 
+    /// Those alone that are by this user.
+    pub fn by(mut self, user: &str) -> Self {
+        self.user = Some(user.to_owned());
+        self
+    }
+
     /// Whether a request is one of them.
     #[must_use]
     pub fn include(&self, request: &Request) -> bool {
@@ -39,6 +46,7 @@ impl Calls {
             && self.includes_resource(&request.resource)
             && (self.names.is_empty() || self.names.contains(&request.name))
             && self.namespace.as_ref().is_none_or(|namespace| *namespace == request.namespace)
+            && self.user.as_ref().is_none_or(|user| *user == request.user)
     }
 
     /// `httproutes.gateway.networking.k8s.io/status` is also called `httproutes/status`.
