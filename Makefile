@@ -2,10 +2,10 @@
 # it alone (`-p sekisho`) would select other features of shared crates and compile wasmtime a second time.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help plugins build run test soak bench race lint fmt clean
+.PHONY: help plugins build run test soak bench race conformance walk cluster rig lint fmt clean
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.* ## /\1|/p' Makefile | sort | while IFS='|' read -r target text; do printf '  %-9s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z]*\):.* ## /\1|/p' Makefile | sort | while IFS='|' read -r target text; do printf '  %-11s %s\n' "$$target" "$$text"; done
 
 plugins: ## Build the plugins to WebAssembly, into target/plugins
 	@scripts/prerequisites.sh build
@@ -38,6 +38,20 @@ race: plugins ## Race the gateway against nginx and HAProxy (docs/performance.md
 	@scripts/prerequisites.sh build race
 	cargo build --locked --workspace --release
 	python3 tests/race/race.py $(options)
+
+conformance: build rig ## Run the Gateway API's conformance suite; `make conformance run='HTTPRouteWeight|GRPC.*'` runs some tests of it
+	@$(rig) $(if $(run),-run '$(run)') $(options) suite $(suite)
+
+walk: build rig ## Go through Istio's "Secure Gateways" with kubectl, in both API forms
+	@$(rig) $(options) run tests/conformance/walk.sh
+
+cluster: build rig ## Start a Kubernetes cluster that the gateway serves, and a shell beside it; `exit` ends both
+	@$(rig) $(options) shell
+
+rig = "$${CARGO_TARGET_DIR:-target}/conformance/bin/rig"
+rig: # What these three run in: tests/conformance/README.md
+	@scripts/prerequisites.sh conformance
+	@tests/conformance/build.sh
 
 lint: plugins ## Check formatting and lints, as CI does
 	@scripts/prerequisites.sh lint

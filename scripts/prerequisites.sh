@@ -4,12 +4,14 @@
 #   test        openssl, curl, python3 with venv, git
 #   lint        rustfmt and clippy
 #   race        nginx, HAProxy, and what loads them (wrk, h2load)
+#   conformance Go, etcd, and what sets up networks of their own (tests/conformance)
 #   debian-std  Debian's Rust with the source of its standard library (scripts/plugins.sh asks for it)
 # Where apt-get is there and we are root (or sudo asks for no password) what is missing is installed; otherwise one
 # error names each missing tool and where it comes from.
 set -euo pipefail
 
 rust=1.95 # as rust-version in Cargo.toml
+go=1.26 # as in tests/conformance/go.mod
 
 # Each check is a function of its own, so that it can be asked again after an installation.
 at_least() { # at_least VERSION COMMAND…: the command prints a version that is no older
@@ -28,6 +30,10 @@ has_haproxy() { haproxy -v >/dev/null 2>&1; }
 has_wrk() { [ -n "$(command -v wrk)" ]; }
 has_h2load() { h2load --version >/dev/null 2>&1; }
 has_taskset() { taskset -V >/dev/null 2>&1; }
+has_go() { at_least $go env GOTOOLCHAIN=local go version; }
+# etcd is run by hand, from wherever it is; a service of it that a package brings is of no use here.
+has_etcd() { [ -x "${KUBEBUILDER_ASSETS:+$KUBEBUILDER_ASSETS/etcd}" ] || etcd --version >/dev/null 2>&1; }
+has_ip() { ip -V >/dev/null 2>&1; }
 has_rustfmt() { cargo fmt --version >/dev/null 2>&1; }
 has_clippy() { cargo clippy --version >/dev/null 2>&1; }
 has_wasm_ld() { wasm-ld --version >/dev/null 2>&1; }
@@ -50,6 +56,11 @@ h2load|has_h2load|nghttp2-client|package nghttp2-client
 taskset|has_taskset|util-linux|package util-linux
 openssl|has_openssl|openssl|package openssl
 python3 (3.10 or newer)|has_python|python3 python3-venv|packages python3 and python3-venv'
+tools_conformance='Go '$go' or newer|has_go||install it from https://go.dev/dl
+etcd|has_etcd|etcd-server|package etcd-server, or KUBEBUILDER_ASSETS with the binaries of envtest
+ip|has_ip|iproute2|package iproute2
+curl with HTTP/2|has_curl|curl|package curl
+openssl|has_openssl|openssl|package openssl'
 tools_debian_std='wasm-ld|has_wasm_ld|lld|package lld
 Debian'\''s Rust '$rust' or newer|has_debian_cargo|rustc-web cargo-web|packages rustc-web and cargo-web
 the source of its standard library|has_debian_std|rust-web-src|package rust-web-src'
@@ -75,12 +86,14 @@ install() {
     export DEBIAN_FRONTEND=noninteractive
     as_root apt-get update -qq >&2 || true
     as_root apt-get install -y -qq --no-install-recommends "$@" >&2 || true
+    # Debian starts what it installs. Of etcd the binary is what is wanted.
+    case " $* " in *' etcd-server '*) as_root systemctl disable --now etcd >/dev/null 2>&1 || true ;; esac
 }
 
 [ $# -gt 0 ] || set -- build
 for role in "$@"; do
     rows="tools_${role//-/_}"
-    [ -n "${!rows-}" ] || { echo "prerequisites: no role \`$role\`: build, test, lint, race, debian-std" >&2; exit 2; }
+    [ -n "${!rows-}" ] || { echo "prerequisites: no role \`$role\`: build, test, lint, race, conformance, debian-std" >&2; exit 2; }
 done
 
 lacking=$(missing "$@")

@@ -52,6 +52,8 @@ pub struct Socket {
     pub by_name: HashMap<Arc<str>, usize>,
     /// Whether TLS of some of its clients ends elsewhere.
     pub some_sealed: bool,
+    /// Whether some of its clients are read as HTTP.
+    pub some_http: bool,
     /// What is shown to clients whose SNI no listener claims.
     pub default_tls: Option<Arc<rustls::ServerConfig>>,
 }

@@ -16,7 +16,7 @@ use crate::plugin::ConnectionHead;
 use crate::pump::{pump, silence};
 use crate::socket_name::SocketName;
 use crate::tally::StreamEnded;
-use crate::tls::{Alert, Handshake};
+use crate::tls::Handshake;
 use crate::upstream::{self, ClusterStream, connect_stream};
 use crate::worker::{RouteError, Worker};
 
@@ -98,11 +98,6 @@ impl Passage {
                 None
             }
         }
-    }
-
-    /// What a TLS client is told for which there is none.
-    pub(crate) fn alert(&self) -> Alert {
-        if self.reason == Reason::NoRoute.name() { Alert::UnrecognizedName } else { Alert::InternalError }
     }
 
     async fn try_connect(&mut self) -> Result<ClusterStream, (&'static str, String)> {

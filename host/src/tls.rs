@@ -16,6 +16,7 @@ use rustls::pki_types::DnsName;
 use rustls::pki_types::pem::PemObject;
 
 pub use alert::Alert;
+pub(crate) use alert::close;
 pub(crate) use client::ClientStream;
 pub use client::{ClientSpec, Offer, TlsClient, TlsClients};
 pub use config::{CredentialMaterial, Shown, Spec, TlsCache, TlsListener, TrustMaterial, Verification};

@@ -101,6 +101,12 @@ impl Handshake {
         assert_eq!(self.alert, Some(alert), "the alert received\n{self}");
         self
     }
+
+    /// Whether the connection ended without an alert, and without a certificate before.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.alert.is_none() && self.subject.is_none()
+    }
 }
 
 impl fmt::Display for Handshake {

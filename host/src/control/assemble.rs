@@ -73,6 +73,7 @@ pub(super) fn place(
                     listeners: Vec::new(),
                     by_name: HashMap::new(),
                     some_sealed: false,
+                    some_http: false,
                     default_tls,
                 };
                 (socket, claim.said.origin.object.clone())
@@ -99,6 +100,7 @@ pub(super) fn place(
             if held {
                 socket.by_name.insert(Arc::clone(&claim.listener.name), index);
                 socket.some_sealed |= claim.listener.traffic == Traffic::Sealed;
+                socket.some_http |= claim.listener.traffic == Traffic::Requests;
                 socket.listeners.push(Arc::clone(&claim.listener));
                 owners.push(claim.said.origin.object.clone());
                 on.push(address.clone());

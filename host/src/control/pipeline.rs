@@ -348,10 +348,11 @@ impl Pipeline {
                 }
             }
             for cluster in &translation.clusters {
-                if let Endpoints::Service { namespace, labels, .. } = &cluster.endpoints
-                    && !labels.is_empty()
-                {
-                    wants.pods(namespace);
+                if let Endpoints::Service { namespace, name, labels, .. } = &cluster.endpoints {
+                    wants.endpoints(namespace, name);
+                    if !labels.is_empty() {
+                        wants.pods(namespace);
+                    }
                 }
             }
         }

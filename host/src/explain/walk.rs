@@ -192,7 +192,8 @@ impl Walk<'_> {
                 Some(sni) => format!("no listener claims SNI {sni} on {}", socket.address),
                 None => format!("the client sends no SNI, and no listener on {} takes such clients", socket.address),
             };
-            return Err(Stop::no_connection(format!("TLS alert unrecognized_name: {because}")));
+            let what = if socket.some_http { "TLS alert unrecognized_name" } else { "the connection is closed" };
+            return Err(Stop::no_connection(format!("{what}: {because}")));
         };
         let listener = Arc::clone(listener);
         self.meet(&listener);

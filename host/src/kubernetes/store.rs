@@ -17,6 +17,8 @@ use crate::snapshot::Snapshot;
 
 /// What findings call the cluster.
 pub(super) const PLACE: &str = "kubernetes";
+/// The label of an EndpointSlice that says whose it is.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// How long the API server may fail before it is said; what is shorter is a restart.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,7 @@ pub struct Wants {
     kinds: BTreeMap<(String, String), Vec<String>>,
     objects: BTreeSet<ObjectKey>,
     pods: BTreeSet<String>,
+    services: Services,
 }
 
 impl Wants {
@@ -60,6 +63,11 @@ impl Wants {
     /// The labels of the pods of a namespace.
     pub fn pods(&mut self, namespace: &str) {
         self.pods.insert(namespace.to_owned());
+    }
+
+    /// The endpoints of a Service: of the others changes do not matter.
+    pub fn endpoints(&mut self, namespace: &str, name: &str) {
+        self.services.insert((namespace.to_owned(), name.to_owned()));
     }
 
     fn watched(&self, secrets: SecretsBy) -> BTreeSet<Watched> {
@@ -143,9 +151,26 @@ pub(super) enum Problem {
     Forbidden(String),
 }
 
+/// How much a change matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    /// Nobody can tell the difference.
+    None,
+    /// It is of endpoints that nothing leads to.
+    Unheeded,
+    Heeded,
+}
+
+/// Services, by namespace and name.
+type Services = BTreeSet<(String, String)>;
+
 #[derive(Debug)]
 struct State {
     held: HashMap<Watched, Held>,
+    /// Those whose endpoints matter.
+    services: Services,
+    /// Something unheeded changed since all of it was last read.
+    unheeded: bool,
     /// Everything was known once; from then on what is there is good enough.
     ready: bool,
     pace: Pace,
@@ -180,6 +205,8 @@ impl Store {
         let (held, pace) = (HashMap::new(), Pace::new(now));
         let state = State {
             held,
+            services: Services::new(),
+            unheeded: false,
             ready: false,
             pace,
             hinted: false,
@@ -211,6 +238,13 @@ impl Store {
     pub(super) fn want(&self, wants: &Wants) -> BTreeSet<Watched> {
         let watched = wants.watched(self.secrets);
         let mut state = self.lock();
+        if state.services != wants.services {
+            state.services.clone_from(&wants.services);
+            // What is heeded now may have changed meanwhile.
+            if std::mem::take(&mut state.unheeded) {
+                state.pace.change(Instant::now());
+            }
+        }
         let mut before = std::mem::take(&mut state.held);
         for new in &watched {
             let mut held = before.remove(new);
@@ -261,6 +295,7 @@ impl Store {
             return None;
         }
         state.ready = true;
+        state.unheeded = false;
         state.pace.taken();
         let seen = state.held.values().flat_map(|held| held.objects.iter());
         let objects = seen.map(|(key, seen)| (key.clone(), seen.object.clone())).collect();
@@ -313,68 +348,73 @@ impl Store {
 
     /// Everything, as it was listed.
     pub(super) fn replace(&self, watched: &Watched, served: Served, objects: HashMap<ObjectKey, Seen>) {
-        self.change(watched, |held| {
-            let same = held.objects.len() == objects.len()
-                && objects.iter().all(|(key, seen)| held.objects.get(key).is_some_and(|was| is_same(was, seen)));
-            let changed = !held.known || !same || held.problem.is_some();
+        self.change(watched, |held, services| {
+            let others = held.objects.iter().filter(|(key, _)| !objects.contains_key(key));
+            let gone = others.map(|(_, was)| change(Some(was), None, services));
+            let here = objects.iter().map(|(key, seen)| change(held.objects.get(key), Some(seen), services));
+            let first = if held.known && held.problem.is_none() { Change::None } else { Change::Heeded };
+            let changed = gone.chain(here).fold(first, Change::max);
             *held = Held { known: true, served: Some(served), objects, problem: None, failing: None };
             changed
         });
     }
 
     pub(super) fn apply(&self, watched: &Watched, seen: Seen) {
-        self.change(watched, |held| {
+        self.change(watched, |held, services| {
             held.failing = None;
-            let same = held.objects.get(&seen.object.key).is_some_and(|was| is_same(was, &seen));
+            let changed = change(held.objects.get(&seen.object.key), Some(&seen), services);
             held.objects.insert(seen.object.key.clone(), seen);
-            !same
+            changed
         });
     }
 
     pub(super) fn remove(&self, watched: &Watched, key: &ObjectKey) {
-        self.change(watched, |held| {
+        self.change(watched, |held, services| {
             held.failing = None;
-            held.objects.remove(key).is_some()
+            change(held.objects.remove(key).as_ref(), None, services)
         });
     }
 
     /// There is nothing to be had. What may not be read any more stays as it was last seen.
     pub(super) fn refuse(&self, watched: &Watched, problem: Problem) {
-        self.change(watched, |held| {
+        self.change(watched, |held, _| {
             if problem == Problem::NotServed {
                 held.objects.clear();
             }
             let changed = !held.known || held.problem.as_ref() != Some(&problem);
             (held.known, held.failing, held.problem) = (true, None, Some(problem));
-            changed
+            if changed { Change::Heeded } else { Change::None }
         });
     }
 
     /// The API server does not answer, or not as it should. What it last said stays.
     pub(super) fn fail(&self, watched: &Watched, why: String) {
-        self.change(watched, |held| {
+        self.change(watched, |held, _| {
             let since = held.failing.as_ref().map_or_else(Instant::now, |(since, _)| *since);
             held.failing = Some((since, why));
-            false
+            Change::None
         });
     }
 
     /// The API server answers again.
     pub(super) fn recover(&self, watched: &Watched) {
-        self.change(watched, |held| {
+        self.change(watched, |held, _| {
             held.failing = None;
-            false
+            Change::None
         });
     }
 
     /// What of it is changed is said to control.
-    fn change(&self, watched: &Watched, change: impl FnOnce(&mut Held) -> bool) {
+    fn change(&self, watched: &Watched, change: impl FnOnce(&mut Held, &Services) -> Change) {
         let mut state = self.lock();
+        let State { held, services, unheeded, .. } = &mut *state;
         // Nobody wants it any more.
-        let Some(held) = state.held.get_mut(watched) else { return };
+        let Some(held) = held.get_mut(watched) else { return };
         let was_known = held.known;
-        let changed = change(held);
+        let change = change(held, services);
         let known = held.known && !was_known;
+        *unheeded |= change == Change::Unheeded;
+        let changed = change == Change::Heeded;
         let now = Instant::now();
         let outage = state.held.values().any(|held| held.fails(now));
         if outage != state.outage && !state.ready {
@@ -423,10 +463,23 @@ impl Store {
     }
 }
 
-/// Whether nothing need be done for the difference. The status of a Service has its addresses; all others are written
-/// by controllers for people.
-fn is_same(was: &Seen, is: &Seen) -> bool {
-    was.object == is.object && (was.object.key.kind != "Service" || was.object.status() == is.object.status())
+/// How much it matters that the one object is the other now. The status of a Service has its addresses; all others are
+/// written by controllers for people.
+fn change(was: Option<&Seen>, is: Option<&Seen>, services: &Services) -> Change {
+    let same = |was: &Seen, is: &Seen| {
+        was.object == is.object && (was.object.key.kind != "Service" || was.object.status() == is.object.status())
+    };
+    let heeded = |seen: &Seen| {
+        let key = &seen.object.key;
+        let service = seen.object.label(SERVICE_NAME).map(|name| (key.namespace.clone(), name.to_owned()));
+        key.kind != "EndpointSlice" || service.is_some_and(|service| services.contains(&service))
+    };
+    match (was, is) {
+        (None, None) => Change::None,
+        (Some(was), Some(is)) if same(was, is) => Change::None,
+        _ if was.into_iter().chain(is).any(heeded) => Change::Heeded,
+        _ => Change::Unheeded,
+    }
 }
 
 impl Held {
@@ -571,6 +624,36 @@ mod tests {
         assert_eq!(hints.load(Ordering::Relaxed), 2, "one until it is taken");
         assert!(store.is_stirred() && !store.is_stirred());
         assert_eq!(store.find(&ObjectKey::core("Service", "n", "s")).unwrap().1.version, "5");
+    }
+
+    #[test]
+    fn endpoints_that_nothing_leads_to_are_kept_for_later() {
+        let store = Store::new(SecretsBy::Name, || {});
+        let mut wants = Wants::default();
+        wants.kind("discovery.k8s.io", "EndpointSlice", &["v1".to_owned()]);
+        let slices = store.want(&wants).pop_first().unwrap();
+        let slice = |version: &str, address: &str| {
+            let key = ObjectKey {
+                group: "discovery.k8s.io".to_owned(),
+                kind: "EndpointSlice".to_owned(),
+                namespace: "n".to_owned(),
+                name: "s-1".to_owned(),
+            };
+            let value = json!({"metadata": {"labels": {SERVICE_NAME: "s"}}, "endpoints": [{"addresses": [address]}]});
+            Seen { object: Object::new(key, "v1".to_owned(), Arc::from("test"), value), version: version.to_owned() }
+        };
+        store.replace(&slices, served("EndpointSlice"), HashMap::new());
+        store.read().unwrap();
+        store.apply(&slices, slice("1", "10.0.0.1"));
+        assert!(!store.is_due(Instant::now()));
+        wants.endpoints("n", "s");
+        store.want(&wants);
+        assert!(store.is_due(Instant::now()), "it changed after it was read, and matters now");
+        assert_eq!(store.read().unwrap().objects.len(), 1);
+        store.apply(&slices, slice("2", "10.0.0.1"));
+        assert!(!store.is_due(Instant::now()));
+        store.apply(&slices, slice("3", "10.0.0.2"));
+        assert!(store.is_due(Instant::now()));
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! Alerts that rustls has no occasion to send: the handshake ends before there is a configuration to do it with.
+//!
+//! They are for clients that came for HTTP. A connection that is passed on as bytes is closed without one, where it cannot
+//! be: its TLS is not ours to speak (the Gateway API's conformance suite asks that nobody answers there).
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -25,9 +28,16 @@ impl Alert {
     pub async fn send(self, stream: &mut Stream) {
         // A plain record of type alert (21) for TLS 1.2, as before any keys are agreed: level fatal (2), description.
         let record = [21, 3, 3, 0, 2, 2, self.description()];
-        if stream.write_all(&record).await.is_ok() && stream.shutdown().await.is_ok() {
-            drain(stream).await;
+        if stream.write_all(&record).await.is_ok() {
+            close(stream).await;
         }
+    }
+}
+
+/// Closes in a way that lets the client read an end, and whatever was written before.
+pub(crate) async fn close(stream: &mut Stream) {
+    if stream.shutdown().await.is_ok() {
+        drain(stream).await;
     }
 }
 

@@ -12,7 +12,7 @@ use rustls::server::{Acceptor, ClientHello};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::alert::{Alert, drain};
+use super::alert::{Alert, close, drain};
 use super::config::{TlsListener, Verification};
 use super::told::{self, Told};
 use crate::generation::{Socket, Traffic};
@@ -195,7 +195,7 @@ pub async fn accept(socket: &Socket, mut stream: Stream) -> Result<Accepted, Ref
         if let Some(listener) = listener.filter(|listener| listener.traffic == Traffic::Sealed) {
             let name = Arc::clone(&listener.name);
             if let Some(why) = &listener.refused {
-                Alert::InternalError.send(&mut start.io).await;
+                close(&mut start.io).await;
                 return Err(Refused::Unable { listener: name, sni, why: why.clone() });
             }
             return Ok(Accepted::Sealed(Sealed { stream: start.io, sent, sni: sni.map(Rc::from), listener: name }));
@@ -215,7 +215,11 @@ pub async fn accept(socket: &Socket, mut stream: Stream) -> Result<Accepted, Ref
         None => match &socket.default_tls {
             Some(config) => (Arc::clone(config), None, None),
             None => {
-                Alert::UnrecognizedName.send(&mut start.io).await;
+                if socket.some_http {
+                    Alert::UnrecognizedName.send(&mut start.io).await;
+                } else {
+                    close(&mut start.io).await;
+                }
                 return Err(Refused::UnknownName { sni, hosts: socket.names() });
             }
         },

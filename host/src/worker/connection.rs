@@ -392,12 +392,12 @@ fn bytes(mut passage: Passage, client: impl AsyncRead + AsyncWrite + 'static) ->
     })
 }
 
-/// Moves the bytes of a client whose TLS ends elsewhere; one that cannot be served is told by an alert.
+/// Moves the bytes of a client whose TLS ends elsewhere; one that cannot be served sees the connection end.
 fn sealed_bytes(mut passage: Passage, mut sealed: Sealed) -> Serving {
     Box::pin(async move {
         match passage.connect().await {
             Some(endpoint) => passage.carry(sealed.stream, sealed.sent, endpoint).await,
-            None => passage.alert().send(&mut sealed.stream).await,
+            None => tls::close(&mut sealed.stream).await,
         }
     })
 }
