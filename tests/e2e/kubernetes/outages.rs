@@ -22,7 +22,7 @@ fn served(form: Form) -> (World, Gateway) {
     (world, gateway)
 }
 
-/// A change of the other host's route that is in force when `/again` is served.
+/// A change of the other host's route that is in force when `/status/203` is served.
 fn change(world: &World, form: Form) {
     world.cluster.apply(&form.route(&Route::new("helloworld", 5000, &[Match::Exact("/status/203")])));
 }
