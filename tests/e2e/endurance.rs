@@ -18,8 +18,8 @@ const RELOADS: usize = 300;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) kilobytes: usize,
-    descriptors: usize,
-    threads: usize,
+    pub(crate) descriptors: usize,
+    pub(crate) threads: usize,
 }
 
 impl Held {

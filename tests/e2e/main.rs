@@ -25,6 +25,7 @@ mod endurance;
 mod explain;
 mod identity;
 mod ingress;
+mod kubernetes;
 mod limits;
 mod policies;
 mod protocols;

@@ -62,7 +62,7 @@ impl Certificates {
     }
 
     /// A leaf of the set by its name: `httpbin`, and in the first set `helloworld`, `client`, `wildcard`, `workload` (which
-    /// has a URI), `client-v3`.
+    /// has a URI), `client-v3`, `api-server` (of 127.0.0.1).
     #[must_use]
     pub fn pair(&self, set: Set, name: &str) -> Pair {
         let file = |kind: &str| self.directory.join(set.directory()).join(format!("{name}.example.com.{kind}"));
@@ -120,6 +120,7 @@ openssl x509 -req -sha256 -days 365 -CA example_certs1/example.com.crt -CAkey ex
             "workload",
             "subjectAltName=URI:spiffe://example.com/workload,DNS:workload.example.com\nextendedKeyUsage=serverAuth",
         );
+        self.leaf("api-server", "api-server", "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth");
         self.leaf("client-v3", "client", "subjectAltName=DNS:client.example.com\nextendedKeyUsage=clientAuth");
     }
 

@@ -25,7 +25,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts it and waits until it says that it is serving.
+    /// Starts it, and waits for nothing.
     #[track_caller]
     pub(crate) fn start(bootstrap: &Path, https: u16, http: u16, admin: u16) -> Self {
         let mut child = Command::new(program())
@@ -36,10 +36,16 @@ impl Gateway {
             .spawn()
             .expect("the gateway can be started");
         let log = Log::of(child.stderr.take().expect("it is a pipe"));
-        let gateway = Self { child, log, https, http, admin };
+        Self { child, log, https, http, admin }
+    }
+
+    /// Waits until it says that it is serving.
+    #[track_caller]
+    #[must_use]
+    pub fn serving(self) -> Self {
         // The first ones on a machine compile the plugins, several at once.
-        gateway.log.wait_within(0, FIRST_START, |line| line.is("serving"));
-        gateway
+        self.log.wait_within(0, FIRST_START, |line| line.is("serving"));
+        self
     }
 
     /// The task's curl line for a host and a path, up to `--cacert`.

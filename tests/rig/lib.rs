@@ -3,12 +3,14 @@
 //! A [`Site`] is a directory with objects and a `sekisho.json`; [`Site::run`] starts the real binary on it and gives a
 //! [`Gateway`], which real clients ask: `gateway.curl("httpbin.example.com", "/status/418").answers(418)`. Certificates
 //! are made by the founding task's own `openssl` commands ([`Certificates`]), secrets by its `kubectl create` lines, and
-//! behind the gateway are the real [`httpbin`] and small [`Backend`]s.
+//! behind the gateway are the real [`httpbin`] and small [`Backend`]s. Where the objects come from a cluster, it is a
+//! [`Cluster`] of the tests' own.
 //!
 //! Everything panics with what it saw: a rig that returns errors would only make tests longer.
 
 mod backends;
 mod certificates;
+mod cluster;
 mod curl;
 mod gateway;
 mod guard;
@@ -24,6 +26,7 @@ pub mod tls;
 
 pub use backends::{Backend, httpbin};
 pub use certificates::{Certificates, Pair, Set};
+pub use cluster::{Calls, Cluster, Request};
 pub use curl::{Answer, Curl, Http};
 pub use gateway::{Gateway, Page};
 pub use log::{Line, Log};

@@ -112,7 +112,7 @@ impl Log {
 
     /// The same, with more patience or less.
     #[track_caller]
-    pub(crate) fn wait_within(&self, place: usize, patience: Duration, wanted: impl Fn(&Line) -> bool) -> Line {
+    pub fn wait_within(&self, place: usize, patience: Duration, wanted: impl Fn(&Line) -> bool) -> Line {
         let deadline = Instant::now() + patience;
         let mut seen = place;
         let mut written = self.0.lock();

@@ -33,27 +33,7 @@ impl Told {
     /// Over TLS with this certificate; clients must show one of `clients`, if given.
     #[must_use]
     pub fn start_tls(instance: &str, shown: &Pair, clients: Option<&Path>) -> Self {
-        let read = |file: &Path| -> Vec<CertificateDer<'static>> {
-            let certificates = CertificateDer::pem_file_iter(file).expect("a file of certificates");
-            certificates.map(|certificate| certificate.expect("a certificate")).collect()
-        };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has them");
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(file) => {
-                let mut roots = RootCertStore::empty();
-                read(file).into_iter().for_each(|root| roots.add(root).expect("an authority"));
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-                builder.with_client_cert_verifier(verifier.expect("a verifier"))
-            }
-        };
-        let key = PrivateKeyDer::from_pem_file(&shown.key).expect("a key");
-        let mut config = builder.with_single_cert(read(&shown.certificate), key).expect("a pair");
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self::serve(instance, Some(Arc::new(config)))
+        Self::serve(instance, Some(server_config(shown, clients)))
     }
 
     fn serve(instance: &str, config: Option<Arc<ServerConfig>>) -> Self {
@@ -98,6 +78,31 @@ impl Told {
     pub fn answer(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
+}
+
+/// A TLS server that speaks HTTP/1.1; clients must show one of `clients`, if given.
+pub(crate) fn server_config(shown: &Pair, clients: Option<&Path>) -> Arc<ServerConfig> {
+    let read = |file: &Path| -> Vec<CertificateDer<'static>> {
+        let certificates = CertificateDer::pem_file_iter(file).expect("a file of certificates");
+        certificates.map(|certificate| certificate.expect("a certificate")).collect()
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them");
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            read(file).into_iter().for_each(|root| roots.add(root).expect("an authority"));
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.expect("a verifier"))
+        }
+    };
+    let key = PrivateKeyDer::from_pem_file(&shown.key).expect("a key");
+    let mut config = builder.with_single_cert(read(&shown.certificate), key).expect("a pair");
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Arc::new(config)
 }
 
 fn secured(

@@ -138,6 +138,13 @@ impl Site {
     #[track_caller]
     #[must_use]
     pub fn run(&self) -> Gateway {
+        self.start().serving()
+    }
+
+    /// `sekisho run`, whether it can serve or not.
+    #[track_caller]
+    #[must_use]
+    pub fn start(&self) -> Gateway {
         Gateway::start(&self.bootstrap(), self.https, self.http, self.admin)
     }
 
