@@ -327,6 +327,15 @@ impl Bootstrap {
         Ok(Self { path: None, ..checked })
     }
 
+    /// The same for who only looks: nothing is written anywhere.
+    #[must_use]
+    pub fn only_to_read(mut self) -> Self {
+        if let Resources::Kubernetes(api) = &mut self.resources {
+            (api.status, api.snapshot) = (false, None);
+        }
+        self
+    }
+
     fn check(raw: raw::Raw, path: &Path) -> Result<Self, BootstrapError> {
         raw.check(path).map_err(|problems| BootstrapError::Invalid { path: path.to_owned(), problems })
     }

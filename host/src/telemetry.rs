@@ -11,6 +11,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// What is not said unless somebody asks: kube tells of every watch that breaks, and we tell when it lasts.
+const QUIET: &str = "kube=off,kube_client=off,kube_runtime=off";
+
 /// Which form the log has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
@@ -134,10 +137,10 @@ pub fn start(format: LogFormat) -> Log {
     let writer = Writer { sender: sender.clone(), dropped: Arc::clone(&dropped) };
     // Without its thread the log would be silent; the program itself does not depend on it.
     let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&messages, &dropped));
+    let chosen = std::env::var("SEKISHO_LOG").unwrap_or_default();
     let filter = EnvFilter::builder()
-        .with_env_var("SEKISHO_LOG")
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
-        .from_env_lossy();
+        .parse_lossy(if chosen.is_empty() { QUIET } else { &chosen });
     let terminal = std::io::stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
     let text = match format {

@@ -78,7 +78,7 @@ pub(super) fn explain(options: &Options) -> anyhow::Result<ExitCode> {
 
 fn offline(question: &Question, options: &Options) -> anyhow::Result<Answer> {
     let bootstrap = options.config.read()?;
-    let mut pipeline = Pipeline::new(bootstrap.clone(), 1, None, || {})?;
+    let mut pipeline = Pipeline::new(bootstrap.clone().only_to_read(), 1, None, || {})?;
     let mut build = pipeline.build_first(control::READ)?;
     build.drop_unbound(&BTreeMap::new());
     let generation = Generation { number: 0, sockets: build.sockets, parts: build.parts };

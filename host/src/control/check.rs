@@ -34,7 +34,7 @@ pub fn check(bootstrap: Bootstrap) -> anyhow::Result<Checked> {
     let admin = bootstrap.admin;
     let (sender, answers) = mpsc::channel();
     let resolver = Resolver::start(move |answer| drop(sender.send(answer)))?;
-    let mut pipeline = Pipeline::new(bootstrap, 1, Some(resolver), || {})?;
+    let mut pipeline = Pipeline::new(bootstrap.only_to_read(), 1, Some(resolver), || {})?;
     let mut build = pipeline.build_first(READ)?;
     if pipeline.await_names(&answers, LOOK_UP) {
         build = pipeline.build_first(READ)?;

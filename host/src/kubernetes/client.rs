@@ -55,5 +55,7 @@ pub(super) async fn connect(api: &bootstrap::Kubernetes) -> Result<Client, Conne
         None => Config::infer().await.map_err(|error| ConnectError::Nowhere(Box::new(error)))?,
     };
     config.connect_timeout = Some(CONNECT);
+    // It would hide from us that the API server fails, for minutes.
+    config.default_retry = false;
     Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))
 }

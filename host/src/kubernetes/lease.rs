@@ -3,6 +3,7 @@
 //! As client-go does it: whoever finds a lease that was not renewed for its duration, as far as his own clock can tell,
 //! takes it; the API server lets only one of two do so.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease as Object, LeaseSpec};
@@ -19,6 +20,8 @@ use super::watch::sentence;
 const DURATION: Duration = Duration::from_secs(15);
 /// After so long without success its holder does not count on it any more.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long the API server may take; then the turn is over.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is renewed, or looked at.
 const TURN: Duration = Duration::from_secs(2);
 
@@ -52,13 +55,25 @@ impl Lease {
     /// Takes and renews the lease until it is told to stop, and gives it back then.
     pub(super) async fn run(mut self, leads: latest::Sender<bool>, mut stopped: latest::Receiver<bool>) {
         loop {
-            self.turn().await;
-            let holds = self.renewed.is_some_and(|renewed| renewed.elapsed() < DEADLINE);
-            leads.send_if_modified(|leads| {
-                let changed = *leads != holds;
-                *leads = holds;
-                changed
-            });
+            let deadline = self.renewed.map(|renewed| renewed + DEADLINE);
+            let expired = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let taken = {
+                let mut taking = pin!(tokio::time::timeout(PATIENCE, self.take_or_renew()));
+                tokio::select! {
+                    taken = &mut taking => taken,
+                    () = expired => {
+                        say(&leads, false);
+                        taking.await
+                    }
+                }
+            };
+            self.took(taken.unwrap_or_else(|_| Err("the API server does not answer".to_owned())));
+            say(&leads, self.renewed.is_some_and(|renewed| renewed.elapsed() < DEADLINE));
             tokio::select! {
                 _ = stopped.changed() => break,
                 () = tokio::time::sleep(TURN.mul_f64(0.9 + fastrand::f64() / 5.0)) => {}
@@ -70,9 +85,10 @@ impl Lease {
         }
     }
 
-    async fn turn(&mut self) {
+    /// What came of a turn.
+    fn took(&mut self, taken: Result<bool, String>) {
         let held_before = self.renewed.is_some();
-        let failure = match self.take_or_renew().await {
+        let failure = match taken {
             Ok(true) => {
                 self.renewed = Some(Instant::now());
                 None
@@ -83,7 +99,7 @@ impl Lease {
             }
             Err(error) => {
                 self.renewed = self.renewed.filter(|renewed| renewed.elapsed() < DEADLINE);
-                Some(sentence(&error))
+                Some(error)
             }
         };
         if let Some(why) = failure.as_ref().filter(|why| self.said.as_ref() != Some(why)) {
@@ -104,8 +120,9 @@ impl Lease {
     }
 
     /// Whether it is ours now.
-    async fn take_or_renew(&mut self) -> Result<bool, kube::Error> {
-        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+    async fn take_or_renew(&mut self) -> Result<bool, String> {
+        let found = self.api.get_opt(&self.name).await.map_err(|error| sentence(&error))?;
+        let Some(mut lease) = found else {
             let lease = Object {
                 metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
                 spec: Some(self.spec(&LeaseSpec::default())),
@@ -166,12 +183,17 @@ impl Lease {
 }
 
 /// A write that somebody else was faster with is no failure.
-fn lost_or<T>(written: Result<T, kube::Error>) -> Result<bool, kube::Error> {
+fn lost_or<T>(written: Result<T, kube::Error>) -> Result<bool, String> {
     match written {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
-        Err(error) => Err(error),
+        Err(error) => Err(sentence(&error)),
     }
+}
+
+/// Tells the writer, if it is news.
+fn say(leads: &latest::Sender<bool>, holds: bool) {
+    leads.send_if_modified(|leads| std::mem::replace(leads, holds) != holds);
 }
 
 /// A name of this process that no other has: the pod's, and a number, as a container may start anew in the same pod.

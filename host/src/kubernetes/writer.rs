@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::core::{Request, Status};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch as latest;
@@ -29,8 +33,11 @@ const AT_ONCE: usize = 8;
 const COMPARE_AGAIN: Duration = Duration::from_millis(250);
 /// Objects that are looked at before the watches have their turn.
 const LOOK_AT: usize = 256;
-/// How soon a write that failed is tried again.
+/// How soon a write that failed is tried again, unless the API server says; and at the latest, whatever it says.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+const AT_LATEST: Duration = Duration::from_secs(60);
+/// How long the API server may take over one.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Writer {
     client: Client,
@@ -38,6 +45,8 @@ pub(super) struct Writer {
     controller: String,
     rate: Rate,
     settled: HashMap<ObjectKey, Settled>,
+    /// Objects whose last write failed, and when there may be another.
+    waiting: HashMap<ObjectKey, Instant>,
     /// What was last said of writes that fail.
     said: Option<String>,
 }
@@ -76,12 +85,21 @@ enum Written {
     Yes,
     /// Somebody else wrote in between; or the object is gone. The watch is going to tell.
     Overtaken,
-    No(String),
+    /// Why, and after how long it may be tried again.
+    No(String, Duration),
 }
 
 impl Writer {
     pub(super) fn new(client: Client, store: Arc<Store>, controller: String) -> Self {
-        Self { client, store, controller, rate: Rate::new(Instant::now()), settled: HashMap::new(), said: None }
+        Self {
+            client,
+            store,
+            controller,
+            rate: Rate::new(Instant::now()),
+            settled: HashMap::new(),
+            waiting: HashMap::new(),
+            said: None,
+        }
     }
 
     /// Brings the objects' statuses to what they should be, whenever one of the two changes.
@@ -93,11 +111,12 @@ impl Writer {
         loop {
             let wanted = Arc::clone(&statuses.borrow_and_update());
             let mut again = None;
-            if !*leads.borrow_and_update() {
+            if *leads.borrow_and_update() {
+                again = self.write(&wanted, &leads).await;
+            } else {
                 // Another replica may write from now on.
                 self.settled.clear();
-            } else if !self.write(&wanted, &leads).await {
-                again = Some(TRY_AGAIN);
+                self.waiting.clear();
             }
             let store = Arc::clone(&self.store);
             let moved = async {
@@ -106,7 +125,7 @@ impl Writer {
             };
             let timer = async {
                 match again {
-                    Some(pause) => tokio::time::sleep(pause).await,
+                    Some(at) => tokio::time::sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
@@ -119,9 +138,12 @@ impl Writer {
         }
     }
 
-    /// Writes what differs; whether all of it could be.
-    async fn write(&mut self, wanted: &Statuses, leads: &latest::Receiver<bool>) -> bool {
-        let differences = self.differences(wanted).await;
+    /// Writes what differs; when to try again what could not be.
+    async fn write(&mut self, wanted: &Statuses, leads: &latest::Receiver<bool>) -> Option<Instant> {
+        let mut differences = self.differences(wanted).await;
+        let now = Instant::now();
+        self.waiting.retain(|_, until| *until > now);
+        differences.retain(|write| !self.waiting.contains_key(&write.key));
         let (client, rate) = (&self.client, &self.rate);
         let writes = futures_util::stream::iter(differences).map(|write| async move {
             rate.wait().await;
@@ -132,24 +154,26 @@ impl Writer {
         });
         let outcomes: Vec<(Write, Written)> = writes.buffer_unordered(AT_ONCE).collect().await;
         let mut failure = None;
-        let mut overtaken = false;
         for (write, outcome) in outcomes {
             match outcome {
                 Written::Yes => {
                     let Write { key, version, wanted, .. } = write;
                     self.settled.insert(key, Settled { version, wanted });
                 }
-                Written::Overtaken => overtaken = true,
-                Written::No(why) => failure = Some(format!("{}: {why}", write.key)),
+                Written::Overtaken => drop(self.waiting.insert(write.key, Instant::now() + TRY_AGAIN / 4)),
+                Written::No(why, pause) => {
+                    failure = Some(format!("{}: {why}", write.key));
+                    self.waiting.insert(write.key, Instant::now() + pause);
+                }
             }
         }
         if let Some(why) = failure.as_ref().filter(|why| self.said.as_ref() != Some(why)) {
             let remedy = "grant patch on the status of what the gateway reads (docs/kubernetes.md has the roles)";
             tracing::warn!(remedy, "a status cannot be written, which is tried again: {why}");
         }
-        let all = failure.is_none() && !overtaken;
-        self.said = failure;
-        all
+        // As long as one waits, what was said of it need not be said again.
+        self.said = failure.or_else(|| self.said.take().filter(|_| !self.waiting.is_empty()));
+        self.waiting.values().min().copied()
     }
 
     async fn differences(&mut self, wanted: &Statuses) -> Vec<Write> {
@@ -209,6 +233,14 @@ fn difference(
 }
 
 async fn send(client: &Client, write: &Write) -> Written {
+    match tokio::time::timeout(PATIENCE, try_to_send(client, write)).await {
+        Ok(Ok(written)) => written,
+        Ok(Err(error)) => Written::No(sentence(&error), TRY_AGAIN),
+        Err(_) => Written::No("the API server does not answer".to_owned(), TRY_AGAIN),
+    }
+}
+
+async fn try_to_send(client: &Client, write: &Write) -> Result<Written, kube::Error> {
     let resource = &write.served.resource;
     let api: Api<DynamicObject> = if write.served.namespaced {
         Api::namespaced_with(client.clone(), &write.key.namespace, resource)
@@ -216,13 +248,27 @@ async fn send(client: &Client, write: &Write) -> Written {
         Api::all_with(client.clone(), resource)
     };
     // With its version, so that a write in between is noticed.
-    let patch = json!({"metadata": {"resourceVersion": write.version}, "status": write.patch});
-    match api.patch_status(&write.key.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(_) => Written::Yes,
-        Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Written::Overtaken,
-        Err(kube::Error::Api(status)) => Written::No(status.message.clone()),
-        Err(error) => Written::No(sentence(&error)),
-    }
+    let patch = Patch::Merge(json!({"metadata": {"resourceVersion": write.version}, "status": write.patch}));
+    let request = Request::new(api.resource_url())
+        .patch_subresource("status", &write.key.name, &PatchParams::default(), &patch)
+        .map_err(kube::Error::BuildRequest)?;
+    let response = client.send(request.map(Into::into)).await?;
+    let (status, retry_after) = (response.status(), retry_after(response.headers()));
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok(match status {
+        status if status.is_success() => Written::Yes,
+        StatusCode::CONFLICT | StatusCode::NOT_FOUND => Written::Overtaken,
+        status => {
+            let said: Option<Status> = serde_json::from_slice(&body).ok();
+            let why = said.map(|said| said.message).filter(|message| !message.is_empty());
+            Written::No(why.unwrap_or_else(|| status.to_string()), retry_after.unwrap_or(TRY_AGAIN).min(AT_LATEST))
+        }
+    })
+}
+
+/// In seconds; nobody says it otherwise.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    Some(Duration::from_secs(headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?))
 }
 
 /// So many in a second, and some more at once after a rest.

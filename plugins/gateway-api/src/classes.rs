@@ -18,23 +18,16 @@ pub(crate) struct Class {
 #[derive(Debug)]
 pub(crate) struct Classes {
     pub(crate) ours: Vec<Class>,
-    /// The configured name, when no GatewayClass has it.
-    implied: Option<String>,
 }
 
 impl Classes {
     pub(crate) fn read(objects: &[Object], environment: &Environment, findings: &mut Vec<Finding>) -> Self {
-        let declared = objects.iter().any(|object| object.key.name == environment.class_name);
-        let implied = (!declared).then(|| environment.class_name.clone());
         let ours = objects.iter().filter_map(|object| Class::read(object, &environment.controller_name, findings));
-        Self { ours: ours.collect(), implied }
+        Self { ours: ours.collect() }
     }
 
     /// Whether a Gateway of this class is ours, and if so what is wrong with the class.
     pub(crate) fn find(&self, name: &str) -> Option<Result<(), &Problem>> {
-        if self.implied.as_deref() == Some(name) {
-            return Some(Ok(()));
-        }
         let class = self.ours.iter().find(|class| class.key.name == name)?;
         Some(class.refused.as_ref().map_or(Ok(()), Err))
     }
