@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -46,7 +47,11 @@ impl fmt::Display for ObjectKey {
 
 /// One object. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Object {
+pub struct Object(Arc<Content>);
+
+/// What an object is.
+#[derive(Debug)]
+pub struct Content {
     /// Its name.
     pub key: ObjectKey,
     /// The version part of `apiVersion`.
@@ -54,11 +59,11 @@ pub struct Object {
     /// Where it was read, for messages.
     pub place: Arc<str>,
     /// The whole object as JSON, without its status and with what an API server would have filled in.
-    pub json: Arc<[u8]>,
+    pub json: Box<[u8]>,
     /// The same, taken apart; kept for [`OWN_KINDS`], as it takes many times the memory.
-    value: Option<Arc<Value>>,
+    value: Option<Value>,
     status: Option<Arc<Value>>,
-    created: Option<Arc<str>>,
+    created: Option<Box<str>>,
 }
 
 impl Object {
@@ -67,9 +72,10 @@ impl Object {
     pub fn new(key: ObjectKey, version: String, place: Arc<str>, mut value: Value) -> Self {
         let status = value.as_object_mut().and_then(|fields| fields.remove("status")).map(Arc::new);
         let json = value.to_string().into_bytes().into();
-        let created = value["metadata"]["creationTimestamp"].as_str().map(Arc::from);
+        let created = value["metadata"]["creationTimestamp"].as_str().map(Box::from);
         let own = OWN_KINDS.contains(&(&key.group, &key.kind));
-        Self { key, version, place, json, value: own.then(|| Arc::new(value)), status, created }
+        let value = own.then_some(value);
+        Self(Arc::new(Content { key, version, place, json, value, status, created }))
     }
 
     /// The object taken apart, anew for each call if it is not of [`OWN_KINDS`].
@@ -96,13 +102,22 @@ impl Object {
     /// `metadata.labels.<name>` of one of [`OWN_KINDS`].
     #[must_use]
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.value.as_deref()?["metadata"]["labels"][name].as_str()
+        self.value.as_ref()?["metadata"]["labels"][name].as_str()
+    }
+}
+
+impl Deref for Object {
+    type Target = Content;
+
+    fn deref(&self) -> &Content {
+        &self.0
     }
 }
 
 impl PartialEq for Object {
     /// Two objects are equal when a plugin could not tell them apart.
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key && self.version == other.version && self.json == other.json
+        Arc::ptr_eq(&self.0, &other.0)
+            || (self.key == other.key && self.version == other.version && self.json == other.json)
     }
 }

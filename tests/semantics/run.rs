@@ -202,7 +202,7 @@ fn connection_answer(
     let mut answer = Map::new();
     let Some(number) = number else {
         let http =
-            |listener: &model::Listener| matches!(listener.protocol, Protocol::Https(_)) && listener.port == port;
+            |listener: &Listener| matches!(listener.protocol, Protocol::Https(_)) && listener.port == port;
         let alert = secure && translation.listeners.iter().any(http);
         let (name, value) = if alert { ("alert", json!("unrecognized_name")) } else { ("closed", json!(true)) };
         answer.insert(name.to_owned(), value);

@@ -1,6 +1,7 @@
 //! What a case is run against: a plugin in the sandbox, or the same code compiled natively. Both end in the host's own
 //! model, so that everything after the plugin is the same.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 

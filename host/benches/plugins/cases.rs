@@ -1,5 +1,6 @@
 //! The cases: `call/dialect/shape/routes/where`, for `route` also which request.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 
 use sekisho::bootstrap::Gateway;

@@ -116,8 +116,8 @@ impl Counted {
         if *generation != self.generation {
             let mut value = self.object.value().into_owned();
             value["metadata"]["generation"] = json!(*generation);
-            let Object { key, version, place, .. } = self.object.clone();
-            self.object = Object::new(key, version, place, value);
+            let (key, version) = (self.object.key.clone(), self.object.version.clone());
+            self.object = Object::new(key, version, Arc::clone(&self.object.place), value);
             self.generation = *generation;
         }
         self.object.clone()
