@@ -201,8 +201,7 @@ fn connection_answer(
     };
     let mut answer = Map::new();
     let Some(number) = number else {
-        let http =
-            |listener: &Listener| matches!(listener.protocol, Protocol::Https(_)) && listener.port == port;
+        let http = |listener: &Listener| matches!(listener.protocol, Protocol::Https(_)) && listener.port == port;
         let alert = secure && translation.listeners.iter().any(http);
         let (name, value) = if alert { ("alert", json!("unrecognized_name")) } else { ("closed", json!(true)) };
         answer.insert(name.to_owned(), value);

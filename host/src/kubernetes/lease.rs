@@ -72,7 +72,7 @@ impl Lease {
                     }
                 }
             };
-            self.took(taken.unwrap_or_else(|_| Err("the API server does not answer".to_owned())));
+            self.took(taken.unwrap_or_else(|_| Err(Failure::NotHeard)));
             say(&leads, self.renewed.is_some_and(|renewed| renewed.elapsed() < DEADLINE));
             tokio::select! {
                 _ = stopped.changed() => break,
@@ -86,7 +86,7 @@ impl Lease {
     }
 
     /// What came of a turn.
-    fn took(&mut self, taken: Result<bool, String>) {
+    fn took(&mut self, taken: Result<bool, Failure>) {
         let held_before = self.renewed.is_some();
         let failure = match taken {
             Ok(true) => {
@@ -99,7 +99,7 @@ impl Lease {
             }
             Err(error) => {
                 self.renewed = self.renewed.filter(|renewed| renewed.elapsed() < DEADLINE);
-                Some(error)
+                error.said()
             }
         };
         if let Some(why) = failure.as_ref().filter(|why| self.said.as_ref() != Some(why)) {
@@ -120,8 +120,8 @@ impl Lease {
     }
 
     /// Whether it is ours now.
-    async fn take_or_renew(&mut self) -> Result<bool, String> {
-        let found = self.api.get_opt(&self.name).await.map_err(|error| sentence(&error))?;
+    async fn take_or_renew(&mut self) -> Result<bool, Failure> {
+        let found = self.api.get_opt(&self.name).await.map_err(Failure::from)?;
         let Some(mut lease) = found else {
             let lease = Object {
                 metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
@@ -182,12 +182,41 @@ impl Lease {
     }
 }
 
+/// Why the lease is not to be had.
+enum Failure {
+    /// What the API server says.
+    Refused(String),
+    /// It says nothing, which the watches tell of.
+    NotHeard,
+}
+
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Refused(status.message.clone()),
+            error => {
+                tracing::debug!("the lease: {}", sentence(&error));
+                Self::NotHeard
+            }
+        }
+    }
+}
+
+impl Failure {
+    fn said(self) -> Option<String> {
+        match self {
+            Self::Refused(why) => Some(why),
+            Self::NotHeard => None,
+        }
+    }
+}
+
 /// A write that somebody else was faster with is no failure.
-fn lost_or<T>(written: Result<T, kube::Error>) -> Result<bool, String> {
+fn lost_or<T>(written: Result<T, kube::Error>) -> Result<bool, Failure> {
     match written {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => Ok(false),
-        Err(error) => Err(sentence(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -87,6 +87,8 @@ enum Written {
     Overtaken,
     /// Why, and after how long it may be tried again.
     No(String, Duration),
+    /// The API server says nothing, which the watches tell of.
+    NotHeard,
 }
 
 impl Writer {
@@ -161,6 +163,7 @@ impl Writer {
                     self.settled.insert(key, Settled { version, wanted });
                 }
                 Written::Overtaken => drop(self.waiting.insert(write.key, Instant::now() + TRY_AGAIN / 4)),
+                Written::NotHeard => drop(self.waiting.insert(write.key, Instant::now() + TRY_AGAIN)),
                 Written::No(why, pause) => {
                     failure = Some(format!("{}: {why}", write.key));
                     self.waiting.insert(write.key, Instant::now() + pause);
@@ -235,8 +238,11 @@ fn difference(
 async fn send(client: &Client, write: &Write) -> Written {
     match tokio::time::timeout(PATIENCE, try_to_send(client, write)).await {
         Ok(Ok(written)) => written,
-        Ok(Err(error)) => Written::No(sentence(&error), TRY_AGAIN),
-        Err(_) => Written::No("the API server does not answer".to_owned(), TRY_AGAIN),
+        Ok(Err(error)) => {
+            tracing::debug!("a status: {}", sentence(&error));
+            Written::NotHeard
+        }
+        Err(_) => Written::NotHeard,
     }
 }
 
