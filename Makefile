@@ -23,7 +23,8 @@ test: ## Run every test, after fetching what the tests need
 	@scripts/plugins.sh tests
 	@scripts/test-tools.sh
 	cargo build --locked --workspace
-	cargo test --locked --workspace
+	@# End-to-end tests wait more than they compute.
+	cargo test --locked --workspace -- --test-threads 6
 
 soak: build ## Reload ten thousand times, and five thousand times under load (about ten minutes)
 	@scripts/prerequisites.sh test

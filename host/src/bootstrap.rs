@@ -108,9 +108,9 @@ pub struct Gateway {
     pub namespace: String,
     /// Its labels, for Istio's `selector`.
     pub labels: BTreeMap<String, String>,
-    /// The GatewayClass it serves.
+    /// The GatewayClass that is implied among files.
     pub class_name: String,
-    /// The controller that class names.
+    /// The controller that classes name whose Gateways are served.
     pub controller_name: String,
     /// The address that clients use for what listens on the gateway's own addresses.
     pub published: Published,
