@@ -27,6 +27,8 @@ pub struct Bootstrap {
     pub path: Option<PathBuf>,
     /// Where objects come from.
     pub resources: Resources,
+    /// The command line says that it is the Kubernetes API, whatever the file does.
+    pub kubernetes_asked: bool,
     /// Route plugins, in order of precedence where two meet on one socket.
     pub routes: Vec<Plugin>,
     /// Secret plugins, in the order in which they are asked.
@@ -315,7 +317,16 @@ impl Bootstrap {
     /// # Errors
     /// As those of [`Bootstrap::read`].
     pub fn read_for_kubernetes(path: &Path) -> Result<Self, BootstrapError> {
-        Self::check(raw::Raw::read(path)?.for_kubernetes(), path)
+        let checked = Self::check(raw::Raw::read(path)?.for_kubernetes(), path)?;
+        Ok(Self { kubernetes_asked: true, ..checked })
+    }
+
+    /// What the file says now, read as it was before.
+    ///
+    /// # Errors
+    /// As those of [`Bootstrap::read`].
+    pub fn read_again(&self, path: &Path) -> Result<Self, BootstrapError> {
+        if self.kubernetes_asked { Self::read_for_kubernetes(path) } else { Self::read(path) }
     }
 
     /// All defaults, with the Kubernetes API as the source.

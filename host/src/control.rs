@@ -357,7 +357,7 @@ impl Control {
         let Some(path) = current.path.clone() else {
             return tracing::warn!("there is no bootstrap file to read again");
         };
-        let bootstrap = match Bootstrap::read(&path) {
+        let bootstrap = match current.read_again(&path) {
             Ok(bootstrap) => bootstrap,
             Err(error) => {
                 let error: anyhow::Error = error.into();
@@ -379,6 +379,7 @@ impl Control {
     fn stop(self) {
         self.board.drain();
         tracing::info!("draining");
+        self.pipeline.retire();
         // Whoever takes over finds no file in the way.
         drop(self.sockets);
         for worker in &self.workers {

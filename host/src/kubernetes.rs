@@ -52,6 +52,10 @@ struct Statuses {
     by_object: HashMap<ObjectKey, Arc<Value>>,
     /// These are all: what of ours is on another object is to be taken back.
     all: bool,
+    /// The name that entries of ours carry.
+    controller: String,
+    /// How often everything had been read for them.
+    read: u64,
 }
 
 /// What the thread is told.
@@ -77,7 +81,6 @@ impl Cluster {
     /// When there is nothing that says where the API server is, or there can be no thread.
     pub fn start(
         config: &bootstrap::Kubernetes,
-        controller: &str,
         hint: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, ConnectError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -92,13 +95,7 @@ impl Cluster {
         }
         let (orders, inbox) = mpsc::unbounded_channel();
         let (statuses, wanted_statuses) = latest::channel(Arc::default());
-        let task = Task {
-            client,
-            store: Arc::clone(&store),
-            lease: config.status.then(|| config.lease.clone()),
-            controller: controller.to_owned(),
-            disk,
-        };
+        let task = Task { client, store: Arc::clone(&store), lease: config.status.then(|| config.lease.clone()), disk };
         let thread = std::thread::Builder::new().name("kubernetes".to_owned()).spawn(move || {
             LocalSet::new().block_on(&runtime, task.run(inbox, wanted_statuses));
         })?;
@@ -113,6 +110,11 @@ impl Cluster {
         // The thread ends with this value.
         let _ = self.orders.send(Order::Watch(self.store.want(&wants)));
         self.wanted = Some(wants);
+    }
+
+    /// Waits until what is wanted by name is known, or there is no more time.
+    pub fn wait_for_named(&self, patience: Duration) {
+        self.store.wait_for_named(Instant::now() + patience);
     }
 
     /// Waits until all that is wanted is known, or there is no more time; whether it is.
@@ -150,9 +152,15 @@ impl Cluster {
 
     /// Has these statuses written, where they differ from what the objects have, and when these are `all` those of ours
     /// taken back that are on other objects.
-    pub fn report<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool) {
+    pub fn report<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool, controller: &str) {
         let by_object = statuses.map(|status| (status.object.clone(), Arc::clone(&status.status))).collect();
-        self.statuses.send_replace(Arc::new(Statuses { by_object, all }));
+        let (controller, read) = (controller.to_owned(), self.store.reads());
+        self.statuses.send_replace(Arc::new(Statuses { by_object, all, controller, read }));
+    }
+
+    /// Lets go of the lease, and reads no more.
+    pub fn retire(&self) {
+        let _ = self.orders.send(Order::Stop);
     }
 }
 
@@ -178,7 +186,6 @@ struct Task {
     store: Arc<Store>,
     /// None where no status is written.
     lease: Option<String>,
-    controller: String,
     disk: Option<Disk>,
 }
 
@@ -186,7 +193,7 @@ impl Task {
     async fn run(self, mut orders: mpsc::UnboundedReceiver<Order>, statuses: latest::Receiver<Arc<Statuses>>) {
         let (leads, leading) = latest::channel(false);
         let lease = self.lease.map(|name| {
-            let writer = writer::Writer::new(self.client.clone(), Arc::clone(&self.store), self.controller);
+            let writer = writer::Writer::new(self.client.clone(), Arc::clone(&self.store));
             tokio::task::spawn_local(writer.run(statuses, leading));
             lease::Lease::new(self.client.clone(), name)
         });
@@ -224,9 +231,15 @@ async fn keep(mut disk: Disk, store: Arc<Store>) {
     loop {
         store.changed.notified().await;
         tokio::time::sleep(KEEP_AFTER).await;
-        if let Some(objects) = store.all()
-            && let Err(error) = disk.save(&objects)
-        {
+        let Some(objects) = store.all() else { continue };
+        // Disks may be slow, which the watches need not know.
+        let saving = tokio::task::spawn_blocking(move || {
+            let saved = disk.save(&objects);
+            (disk, saved)
+        });
+        let Ok((back, saved)) = saving.await else { return };
+        disk = back;
+        if let Err(error) = saved {
             tracing::warn!("what is there is not kept on disk: {error}");
         }
     }

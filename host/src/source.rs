@@ -38,9 +38,7 @@ impl Source {
                 let most_bytes = bootstrap.limits.resource_bytes;
                 Self::Files(Box::new(Directory::new(roots.clone(), bootstrap.gateway.clone(), most_bytes)))
             }
-            Resources::Kubernetes(api) => {
-                Self::Kubernetes(Cluster::start(api, &bootstrap.gateway.controller_name, hint)?)
-            }
+            Resources::Kubernetes(api) => Self::Kubernetes(Cluster::start(api, hint)?),
         })
     }
 
@@ -104,14 +102,21 @@ impl Source {
     pub(crate) fn complete(&mut self, wants: Wants, snapshot: Snapshot) -> Snapshot {
         let Self::Kubernetes(cluster) = self else { return snapshot };
         cluster.want(wants);
-        cluster.wait(SECRET_PATIENCE);
+        cluster.wait_for_named(SECRET_PATIENCE);
         cluster.complete(snapshot)
     }
 
     /// Has statuses written where the objects are, and when these are `all` of them, others of ours taken back.
-    pub(crate) fn report<'s>(&mut self, statuses: impl Iterator<Item = &'s Status>, all: bool) {
+    pub(crate) fn report<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool, controller: &str) {
         if let Self::Kubernetes(cluster) = self {
-            cluster.report(statuses, all);
+            cluster.report(statuses, all, controller);
+        }
+    }
+
+    /// Nothing is read any more, and statuses are another replica's to write.
+    pub(crate) fn retire(&self) {
+        if let Self::Kubernetes(cluster) = self {
+            cluster.retire();
         }
     }
 }

@@ -11,8 +11,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What is said, unless somebody asks for more: kube tells of every watch that breaks, and we tell when it lasts.
-const USUAL: &str = "info,kube=off,kube_client=off,kube_runtime=off";
+/// What is not said unless somebody asks: kube tells of every watch that breaks, and we tell when it lasts.
+const UNHEARD: &str = "kube=off,kube_client=off,kube_runtime=off";
 
 /// Which form the log has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -138,7 +138,12 @@ pub fn start(format: LogFormat) -> Log {
     // Without its thread the log would be silent; the program itself does not depend on it.
     let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_lines(&messages, &dropped));
     let chosen = std::env::var("SEKISHO_LOG").unwrap_or_default();
-    let filter = EnvFilter::builder().parse_lossy(if chosen.is_empty() { USUAL } else { &chosen });
+    let filter = match chosen.as_str() {
+        "" => format!("info,{UNHEARD}"),
+        asked if asked.contains("kube") => chosen,
+        _ => format!("{chosen},{UNHEARD}"),
+    };
+    let filter = EnvFilter::builder().parse_lossy(filter);
     let terminal = std::io::stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);
     let text = match format {

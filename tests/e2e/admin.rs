@@ -154,6 +154,29 @@ fn only_localhost_is_answered() {
     elsewhere.check().exits(1).says(&["admin.address", "loopback"]);
 }
 
+/// The kubelet and Prometheus come from elsewhere, under any name; what the gateway is configured to is not for them.
+#[test]
+fn probes_may_come_from_elsewhere_and_learn_little() {
+    let site = site();
+    let address = format!("127.0.0.2:{}", rig::free_port());
+    let admin = json!({ "address": format!("127.0.0.1:{}", site.admin()), "probes": address });
+    site.configure(&json!({ "admin": admin }));
+    let gateway = site.run();
+    let ask = |page: &str| {
+        let url = format!("http://{address}{page}");
+        let arguments = ["-sS", "-H", "host: 10.0.0.7:15020", "-w", "\n%{http_code}", &url];
+        Finished::of(Command::new("curl").args(arguments)).exits(0).text().to_string()
+    };
+    for (page, said) in [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "sekisho_")] {
+        let answer = ask(page);
+        assert!(answer.ends_with("200") && answer.contains(said), "{page}: {answer}");
+    }
+    for page in ["/", "/status", "/explain"] {
+        assert!(ask(page).ends_with("404"), "{page}");
+    }
+    drop(gateway);
+}
+
 #[test]
 fn shells_and_manuals_know_every_command() {
     for shell in ["bash", "zsh", "fish"] {

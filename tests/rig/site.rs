@@ -134,6 +134,12 @@ impl Site {
         fs::write(&aside, content).and_then(|()| fs::rename(&aside, file)).expect("its own directory can be written");
     }
 
+    /// The port of the admin endpoint.
+    #[must_use]
+    pub fn admin(&self) -> u16 {
+        self.admin
+    }
+
     /// `sekisho run`, once it is serving.
     #[track_caller]
     #[must_use]

@@ -225,6 +225,7 @@ impl Raw {
         Ok(Bootstrap {
             path: Some(path.to_owned()),
             resources,
+            kubernetes_asked: false,
             routes,
             secrets,
             addresses,

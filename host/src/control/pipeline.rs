@@ -192,8 +192,13 @@ impl Pipeline {
 
     /// Has the statuses of objects written where the objects are. When these are `all`, those of ours are taken back that
     /// other objects have.
-    pub fn write_statuses<'s>(&mut self, statuses: impl Iterator<Item = &'s Status>, all: bool) {
-        self.source.report(statuses, all);
+    pub fn write_statuses<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool) {
+        self.source.report(statuses, all, &self.bootstrap.gateway.controller_name);
+    }
+
+    /// The end has begun: another replica takes over what only one does.
+    pub fn retire(&self) {
+        self.source.retire();
     }
 
     /// The first that can be built, for which what there is may have to be read first.

@@ -42,17 +42,31 @@ impl Pool {
             }
         }
         let pooled = |ip: &IpAddr| nets.iter().any(|net| net.contains(ip));
-        self.held.retain(|key, ip| pooled(ip) && owners.iter().any(|(_, owner)| *owner == key));
-        taken.extend(self.held.values());
+        let before = std::mem::take(&mut self.held);
+        // What a status names goes before what is remembered, so that replicas agree; and nobody's address is taken by who
+        // asks for it by its number.
+        let mut given: HashSet<IpAddr> = HashSet::new();
+        for named in [true, false] {
+            for (_, key) in &owners {
+                let fits = |ip: &IpAddr| pooled(ip) && !given.contains(ip);
+                let had = if named {
+                    let status = snapshot.objects.get(key).and_then(|object| object.status());
+                    status.and_then(|status| address_in(status, &fits))
+                } else {
+                    before.get(key).copied().filter(fits)
+                };
+                if let Some(ip) = had.filter(|_| !self.held.contains_key(key)) {
+                    given.insert(ip);
+                    self.held.insert(ObjectKey::clone(key), ip);
+                }
+            }
+        }
+        taken.extend(given);
         let mut free = nets.iter().flat_map(IpNet::hosts);
         for (_, key) in owners {
-            if self.held.contains_key(key) {
-                continue;
-            }
-            let status = snapshot.objects.get(key).and_then(|object| object.status());
-            let before = status.and_then(|status| address_in(status, &|ip| pooled(ip) && !taken.contains(ip)));
-            if let Some(ip) = before.or_else(|| free.find(|ip| !taken.contains(ip))) {
-                taken.insert(ip);
+            if !self.held.contains_key(key)
+                && let Some(ip) = free.find(|ip| !taken.contains(ip))
+            {
                 self.held.insert(key.clone(), ip);
             }
         }
@@ -135,6 +149,22 @@ mod tests {
         let bindings =
             [binding("a", &[]), binding("b", &[]), binding("c", &[]), binding("d", &[]), binding("e", &["192.0.2.1"])];
         pool.allot(&nets, bindings.iter(), &there);
-        assert_eq!(held(&pool), ["a=192.0.2.5", "b=192.0.2.2", "c=192.0.2.3", "d=192.0.2.4"]);
+        assert_eq!(held(&pool), ["a=192.0.2.5", "b=192.0.2.2", "c=192.0.2.1", "d=192.0.2.3"]);
+    }
+
+    #[test]
+    fn replicas_agree_by_what_the_status_says() {
+        let nets = ["192.0.2.0/29".parse().unwrap()];
+        let (mut one, mut other) = (Pool::default(), Pool::default());
+        let nothing = snapshot(&[("a", "1", ""), ("b", "2", "")]);
+        one.allot(&nets, [binding("b", &[])].iter(), &nothing);
+        one.allot(&nets, [binding("a", &[]), binding("b", &[])].iter(), &nothing);
+        other.allot(&nets, [binding("a", &[]), binding("b", &[])].iter(), &nothing);
+        assert_ne!(held(&one), held(&other), "they saw them in another order");
+        let written = snapshot(&[("a", "1", "192.0.2.2"), ("b", "2", "192.0.2.1")]);
+        for pool in [&mut one, &mut other] {
+            pool.allot(&nets, [binding("a", &[]), binding("b", &[])].iter(), &written);
+            assert_eq!(held(pool), ["a=192.0.2.2", "b=192.0.2.1"]);
+        }
     }
 }

@@ -9,8 +9,10 @@ use kube::{Client, Config};
 use super::disk::DiskError;
 use crate::bootstrap;
 
-/// For a whole answer but a watch's, whose silence has a limit of its own.
+/// For a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long the API server may be silent on one: longer than a watch lasts.
+const SILENCE: Duration = Duration::from_secs(75);
 
 /// Why there is nobody to talk to. An API server that does not answer is no such reason.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,8 @@ pub(super) async fn connect(api: &bootstrap::Kubernetes) -> Result<Client, Conne
         None => Config::infer().await.map_err(|error| ConnectError::Nowhere(Box::new(error)))?,
     };
     config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
     // It would hide from us that the API server fails, for minutes.
     config.default_retry = false;
     Client::try_from(config).map_err(|error| ConnectError::Client(Box::new(error)))

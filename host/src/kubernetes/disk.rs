@@ -99,8 +99,8 @@ impl Disk {
             .filter(|line| !line.is_empty())
             .map(|line| {
                 let Line { group, version, kind, namespace, name, mut object, status } = serde_json::from_slice(line)?;
-                if let Some(status) = status {
-                    object["status"] = status;
+                if let (Some(status), Some(fields)) = (status, object.as_object_mut()) {
+                    fields.insert("status".to_owned(), status);
                 }
                 Ok(Object::new(ObjectKey { group, kind, namespace, name }, version, Arc::clone(&place), object))
             })

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 /// More changes than that, less those that time has taken away, are a burst.
 const BURST: f64 = 40.0;
+/// It holds no more than that, so that soon after a burst a change does not wait any more.
+const FULL: f64 = 60.0;
 /// Changes that a second takes away.
 const DECAY: f64 = 20.0;
 /// A burst is over after so long without a change.
@@ -28,7 +30,7 @@ impl Pace {
     /// Something changed.
     pub(super) fn change(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.last).as_secs_f64();
-        self.level = DECAY.mul_add(-elapsed, self.level).max(0.0) + 1.0;
+        self.level = DECAY.mul_add(-elapsed, self.level).max(0.0).min(FULL) + 1.0;
         self.last = now;
         self.first.get_or_insert(now);
     }
@@ -86,5 +88,9 @@ mod tests {
         }
         assert!(pace.is_due(at(start, 10_000) + QUIET), "the last of them is not lost");
         assert!(taken <= 5, "{taken}");
+        pace.taken();
+        let later = at(start, 12_000);
+        pace.change(later);
+        assert!(pace.is_due(later), "two seconds later it is over");
     }
 }

@@ -28,9 +28,20 @@ pub(super) async fn find(
                 return Ok(Some(Served { resource, namespaced }));
             }
             Err(kube::Error::Discovery(DiscoveryError::MissingKind(_))) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            // A proxy on the way says 404 too; what the server has it lists.
+            Err(kube::Error::Api(status)) if status.is_not_found() && !lists(client, group, version).await? => {}
             Err(error) => return Err(error),
         }
     }
     Ok(None)
+}
+
+/// Whether the API server says that it has this version of a group.
+async fn lists(client: &Client, group: &str, version: &str) -> Result<bool, kube::Error> {
+    if group.is_empty() {
+        return Ok(true);
+    }
+    let groups = client.list_api_groups().await?.groups;
+    let versions = groups.into_iter().filter(|known| known.name == group).flat_map(|known| known.versions);
+    Ok(versions.into_iter().any(|known| known.version == version))
 }

@@ -95,6 +95,10 @@ pub(super) enum Watched {
 }
 
 impl Watched {
+    fn is_kind(&self) -> bool {
+        matches!(self, Self::Kind(_))
+    }
+
     /// Group and kind.
     pub(super) fn kind(&self) -> (&str, &str) {
         match self {
@@ -139,6 +143,10 @@ struct Held {
     problem: Option<Problem>,
     /// Since when it fails, and how.
     failing: Option<(Instant, String)>,
+    /// It was waited for in vain.
+    tried: bool,
+    /// How often everything had been read when this became known.
+    since: u64,
 }
 
 /// Why there is nothing to be had.
@@ -170,6 +178,10 @@ struct State {
     services: Services,
     /// Something unheeded changed since all of it was last read.
     unheeded: bool,
+    /// Secrets and ConfigMaps that an object names.
+    named: BTreeSet<ObjectKey>,
+    /// How often everything was read.
+    reads: u64,
     /// Everything was known once; from then on what is there is good enough.
     ready: bool,
     pace: Pace,
@@ -206,6 +218,8 @@ impl Store {
             held,
             services: Services::new(),
             unheeded: false,
+            named: BTreeSet::new(),
+            reads: 0,
             ready: false,
             pace,
             hinted: false,
@@ -237,6 +251,7 @@ impl Store {
     pub(super) fn want(&self, wants: &Wants) -> BTreeSet<Watched> {
         let watched = wants.watched(self.secrets);
         let mut state = self.lock();
+        state.named.clone_from(&wants.objects);
         if state.services != wants.services {
             state.services.clone_from(&wants.services);
             // What is heeded now may have changed meanwhile.
@@ -262,17 +277,34 @@ impl Store {
         watched
     }
 
+    /// Waits until everything is known; whether it is.
     pub(super) fn wait(&self, until: Instant) -> bool {
         let mut state = self.lock();
         loop {
             let known = state.held.values().all(|held| held.known);
             let left = until.saturating_duration_since(Instant::now());
-            state.awaited = !known && !left.is_zero();
-            if !state.awaited {
+            if known || left.is_zero() {
                 return known;
             }
             state = self.known.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Waits until everything is known that is read by name, or of pods; for each only once.
+    pub(super) fn wait_for_named(&self, until: Instant) {
+        let mut state = self.lock();
+        let lacks = |(watched, held): (&Watched, &Held)| !watched.is_kind() && !held.known && !held.tried;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let lacking = state.held.iter().any(lacks);
+            state.awaited = lacking && !left.is_zero();
+            if !state.awaited {
+                break;
+            }
+            state = self.known.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let named = state.held.iter_mut().filter(|(watched, _)| !watched.is_kind());
+        named.for_each(|(_, held)| held.tried = !held.known);
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -294,6 +326,7 @@ impl Store {
             return None;
         }
         state.ready = true;
+        state.reads += 1;
         state.unheeded = false;
         state.pace.taken();
         let seen = state.held.values().flat_map(|held| held.objects.iter());
@@ -335,9 +368,17 @@ impl Store {
     /// Everything, for the disk; none as long as not everything is known.
     pub(super) fn all(&self) -> Option<Vec<Object>> {
         let state = self.lock();
-        let known = !state.held.is_empty() && state.held.values().all(|held| held.known && held.problem.is_none());
-        let mut objects: Vec<Object> =
-            state.held.values().flat_map(|held| held.objects.values()).map(|seen| seen.object.clone()).collect();
+        let known = !state.held.is_empty() && state.held.values().all(|held| held.known);
+        // Of a namespace that is watched whole, what nobody names is nobody's business.
+        let named = |watched: &Watched, key: &ObjectKey| match watched {
+            Watched::Namespace { .. } => state.named.contains(key),
+            Watched::Kind(_) | Watched::Object(_) | Watched::Pods(_) => true,
+        };
+        let mut objects = Vec::new();
+        for (watched, held) in &state.held {
+            let seen = held.objects.values().filter(|seen| named(watched, &seen.object.key));
+            objects.extend(seen.map(|seen| seen.object.clone()));
+        }
         drop(state);
         objects.sort_by(|one, other| one.key.cmp(&other.key));
         known.then_some(objects)
@@ -353,7 +394,7 @@ impl Store {
             let here = objects.iter().map(|(key, seen)| change(held.objects.get(key), Some(seen), services));
             let first = if held.known && held.problem.is_none() { Change::None } else { Change::Heeded };
             let changed = gone.chain(here).fold(first, Change::max);
-            *held = Held { known: true, served: Some(served), objects, problem: None, failing: None };
+            *held = Held { known: true, served: Some(served), objects, since: held.since, ..Held::default() };
             changed
         });
     }
@@ -406,12 +447,15 @@ impl Store {
     /// What of it is changed is said to control.
     fn change(&self, watched: &Watched, change: impl FnOnce(&mut Held, &Services) -> Change) {
         let mut state = self.lock();
-        let State { held, services, unheeded, .. } = &mut *state;
+        let State { held, services, unheeded, reads, .. } = &mut *state;
         // Nobody wants it any more.
         let Some(held) = held.get_mut(watched) else { return };
         let was_known = held.known;
         let change = change(held, services);
         let known = held.known && !was_known;
+        if known {
+            held.since = *reads;
+        }
         *unheeded |= change == Change::Unheeded;
         let changed = change == Change::Heeded;
         let now = Instant::now();
@@ -420,8 +464,17 @@ impl Store {
             let why = failing(&state.held, now).next().unwrap_or("it answers");
             tracing::warn!("nothing is served before the Kubernetes API was read: {why}");
         }
+        if known && state.held.values().all(|held| held.known) {
+            // What is on disk is old from now on.
+            (state.kept, state.stale) = (Vec::new(), false);
+            state.ready = true;
+        }
+        if changed {
+            self.changed.notify_one();
+        }
         // Control takes it now, when it waits for it.
-        let changed = (changed && !(known && state.awaited)) || outage != state.outage;
+        let taken = known && state.awaited && !watched.is_kind();
+        let changed = (changed && !taken) || outage != state.outage;
         state.outage = outage;
         let mut hint = false;
         if changed {
@@ -433,9 +486,6 @@ impl Store {
         if known {
             self.known.notify_all();
         }
-        if changed {
-            self.changed.notify_one();
-        }
         self.moved.notify_one();
         if hint {
             (self.hint)();
@@ -443,6 +493,11 @@ impl Store {
     }
 
     // What the writer asks.
+
+    /// How often everything was read.
+    pub(super) fn reads(&self) -> u64 {
+        self.lock().reads
+    }
 
     /// Looks at the objects of kinds. Watches wait meanwhile.
     pub(super) fn look<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
@@ -464,9 +519,10 @@ impl View<'_> {
         Some((held.served.as_ref()?, held.objects.get(key)?))
     }
 
-    /// All of them.
-    pub(super) fn objects(&self) -> impl Iterator<Item = (&Served, &Seen)> {
-        let kinds = self.kinds.values().filter_map(|held| Some((held.served.as_ref()?, &held.objects)));
+    /// Those of kinds that were known when everything was read for the so manieth time.
+    pub(super) fn objects(&self, read: u64) -> impl Iterator<Item = (&Served, &Seen)> {
+        let known = self.kinds.values().filter(move |held| held.known && held.since < read);
+        let kinds = known.filter_map(|held| Some((held.served.as_ref()?, &held.objects)));
         kinds.flat_map(|(served, objects)| objects.values().map(move |seen| (served, seen)))
     }
 }

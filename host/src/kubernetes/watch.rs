@@ -25,6 +25,8 @@ const SILENCE_SECONDS: u32 = 60;
 const RECOVERED: Duration = Duration::from_secs(15);
 /// How soon what failed is tried again, at first and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// For the API server to say where a kind is.
+const FIND: Duration = Duration::from_secs(15);
 /// How soon it is looked whether a kind is there now, or may be read now.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -36,7 +38,9 @@ pub(super) async fn watch(client: Client, store: Arc<Store>, watched: Watched) {
     };
     let mut pause = Pause::default();
     loop {
-        match resource::find(&client, watched.kind(), &versions).await {
+        let found = tokio::time::timeout(FIND, resource::find(&client, watched.kind(), &versions)).await;
+        let found = found.unwrap_or_else(|_| Err(kube::Error::Service("there was no answer".into())));
+        match found {
             Ok(Some(served)) => {
                 let ended = match &watched {
                     Watched::Pods(namespace) => {
@@ -58,8 +62,16 @@ pub(super) async fn watch(client: Client, store: Arc<Store>, watched: Watched) {
                         follow(api, Some(&key.name), &served, &store, &watched).await
                     }
                 };
-                store.refuse(&watched, ended);
-                tokio::time::sleep(LOOK_AGAIN).await;
+                match ended {
+                    Ended::Forbidden(why) => {
+                        store.refuse(&watched, Problem::Forbidden(why));
+                        tokio::time::sleep(LOOK_AGAIN).await;
+                    }
+                    Ended::NotFound => {
+                        pause.wait().await;
+                        continue;
+                    }
+                }
             }
             Ok(None) => {
                 store.refuse(&watched, Problem::NotServed);
@@ -76,7 +88,7 @@ pub(super) async fn watch(client: Client, store: Arc<Store>, watched: Watched) {
 }
 
 /// Follows a list and what happens after it, over every failure; ends when there is nothing to follow.
-async fn follow<K>(api: Api<K>, name: Option<&str>, served: &Served, store: &Store, watched: &Watched) -> Problem
+async fn follow<K>(api: Api<K>, name: Option<&str>, served: &Served, store: &Store, watched: &Watched) -> Ended
 where
     K: Resource<DynamicType = ApiResource> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
 {
@@ -124,8 +136,8 @@ where
                 pause = Pause::default();
             }
             Err(error) => {
-                if let Some(problem) = problem(&error) {
-                    return problem;
+                if let Some(ended) = ended(&error) {
+                    return ended;
                 }
                 tracing::debug!(kind = watched.kind().1, "watch: {}", sentence(&error));
                 store.fail(watched, sentence(&error));
@@ -134,11 +146,19 @@ where
         }
     }
     // A watcher has no end of its own.
-    Problem::NotServed
+    Ended::NotFound
 }
 
-/// What trying again at once does not help against.
-fn problem(error: &watcher::Error) -> Option<Problem> {
+/// Why a watch has to be begun from nothing.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Forbidden(String),
+    /// The kind may be gone, or somebody on the way says so.
+    NotFound,
+}
+
+/// What going on does not help against.
+fn ended(error: &watcher::Error) -> Option<Ended> {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -147,8 +167,8 @@ fn problem(error: &watcher::Error) -> Option<Problem> {
         _ => return None,
     };
     match status.code {
-        403 => Some(Problem::Forbidden(status.message.clone())),
-        404 => Some(Problem::NotServed),
+        403 => Some(Ended::Forbidden(status.message.clone())),
+        404 => Some(Ended::NotFound),
         _ => None,
     }
 }
@@ -198,11 +218,11 @@ mod tests {
 
     #[test]
     fn what_lasts_is_told_from_what_passes() {
-        assert_eq!(problem(&answered(403)), Some(Problem::Forbidden("said 403".to_owned())));
-        assert_eq!(problem(&answered(404)), Some(Problem::NotServed));
+        assert_eq!(ended(&answered(403)), Some(Ended::Forbidden("said 403".to_owned())));
+        assert_eq!(ended(&answered(404)), Some(Ended::NotFound));
         for code in [410, 429, 500, 503] {
-            assert_eq!(problem(&answered(code)), None, "{code}");
+            assert_eq!(ended(&answered(code)), None, "{code}");
         }
-        assert_eq!(problem(&watcher::Error::NoResourceVersion), None);
+        assert_eq!(ended(&watcher::Error::NoResourceVersion), None);
     }
 }

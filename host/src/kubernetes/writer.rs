@@ -27,6 +27,8 @@ use crate::object::ObjectKey;
 /// Writes in a second, in the long run, and how many may come at once.
 const RATE: u32 = 50;
 const BURST: u32 = 100;
+/// Writes that are done before it is looked again what is wanted.
+const IN_ONE_TURN: usize = 64;
 /// Writes that are on their way at one time.
 const AT_ONCE: usize = 8;
 /// How soon all statuses are compared again after some were written, by us or by others.
@@ -42,7 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Writer {
     client: Client,
     store: Arc<Store>,
-    controller: String,
     rate: Rate,
     settled: HashMap<ObjectKey, Settled>,
     /// Objects whose last write failed, and when there may be another.
@@ -83,8 +84,10 @@ struct Write {
 /// What became of a write.
 enum Written {
     Yes,
-    /// Somebody else wrote in between; or the object is gone. The watch is going to tell.
+    /// Somebody else wrote in between. The watch is going to tell.
     Overtaken,
+    /// The object is not there any more, which the watch tells, or its kind has no statuses.
+    Gone,
     /// Why, and after how long it may be tried again.
     No(String, Duration),
     /// The API server says nothing, which the watches tell of.
@@ -92,16 +95,9 @@ enum Written {
 }
 
 impl Writer {
-    pub(super) fn new(client: Client, store: Arc<Store>, controller: String) -> Self {
-        Self {
-            client,
-            store,
-            controller,
-            rate: Rate::new(Instant::now()),
-            settled: HashMap::new(),
-            waiting: HashMap::new(),
-            said: None,
-        }
+    pub(super) fn new(client: Client, store: Arc<Store>) -> Self {
+        let rate = Rate::new(Instant::now());
+        Self { client, store, rate, settled: HashMap::new(), waiting: HashMap::new(), said: None }
     }
 
     /// Brings the objects' statuses to what they should be, whenever one of the two changes.
@@ -146,10 +142,15 @@ impl Writer {
         let now = Instant::now();
         self.waiting.retain(|_, until| *until > now);
         differences.retain(|write| !self.waiting.contains_key(&write.key));
+        // Then it is looked again: in the meantime others may be wanted.
+        let more = differences.len() > IN_ONE_TURN;
+        differences.truncate(IN_ONE_TURN);
         let (client, rate) = (&self.client, &self.rate);
         let writes = futures_util::stream::iter(differences).map(|write| async move {
-            rate.wait().await;
-            // Meanwhile another replica may have taken over.
+            // Another replica may have taken over, before or meanwhile.
+            if *leads.borrow() {
+                rate.wait().await;
+            }
             let leads = *leads.borrow();
             let outcome = if leads { send(client, &write).await } else { Written::Overtaken };
             (write, outcome)
@@ -163,6 +164,7 @@ impl Writer {
                     self.settled.insert(key, Settled { version, wanted });
                 }
                 Written::Overtaken => drop(self.waiting.insert(write.key, Instant::now() + TRY_AGAIN / 4)),
+                Written::Gone => drop(self.waiting.insert(write.key, Instant::now() + AT_LATEST)),
                 Written::NotHeard => drop(self.waiting.insert(write.key, Instant::now() + TRY_AGAIN)),
                 Written::No(why, pause) => {
                     failure = Some(format!("{}: {why}", write.key));
@@ -176,7 +178,7 @@ impl Writer {
         }
         // As long as one waits, what was said of it need not be said again.
         self.said = failure.or_else(|| self.said.take().filter(|_| !self.waiting.is_empty()));
-        self.waiting.values().min().copied()
+        if more { Some(Instant::now()) } else { self.waiting.values().min().copied() }
     }
 
     async fn differences(&mut self, wanted: &Statuses) -> Vec<Write> {
@@ -188,7 +190,7 @@ impl Writer {
                 for key in some {
                     let status = &wanted.by_object[*key];
                     let Some((served, seen)) = view.find(key) else { continue };
-                    let to = |current: &Value| Some(merged(status, current, &self.controller, &now));
+                    let to = |current: &Value| Some(merged(status, current, &wanted.controller, &now));
                     writes.extend(difference(&mut self.settled, served, seen, Some(status), to));
                 }
             });
@@ -197,11 +199,11 @@ impl Writer {
         }
         let mut there = HashSet::new();
         self.store.look(|view| {
-            for (served, seen) in view.objects().filter(|(_, seen)| seen.object.status().is_some()) {
+            for (served, seen) in view.objects(wanted.read).filter(|(_, seen)| seen.object.status().is_some()) {
                 let key = &seen.object.key;
                 there.insert(key.clone());
                 if wanted.all && !wanted.by_object.contains_key(key) {
-                    let to = |current: &Value| withdrawn(current, &self.controller);
+                    let to = |current: &Value| withdrawn(current, &wanted.controller);
                     writes.extend(difference(&mut self.settled, served, seen, None, to));
                 }
             }
@@ -263,7 +265,8 @@ async fn try_to_send(client: &Client, write: &Write) -> Result<Written, kube::Er
     let body = response.into_body().collect().await?.to_bytes();
     Ok(match status {
         status if status.is_success() => Written::Yes,
-        StatusCode::CONFLICT | StatusCode::NOT_FOUND => Written::Overtaken,
+        StatusCode::CONFLICT => Written::Overtaken,
+        StatusCode::NOT_FOUND => Written::Gone,
         status => {
             let said: Option<Status> = serde_json::from_slice(&body).ok();
             let why = said.map(|said| said.message).filter(|message| !message.is_empty());

@@ -1,8 +1,9 @@
 //! The commands that look at a configuration without serving it, where that is in a cluster.
 
+use std::process::Command;
 use std::time::Instant;
 
-use rig::{Calls, Form};
+use rig::{Calls, Finished, Form};
 use serde_json::json;
 
 use super::*;
@@ -26,6 +27,23 @@ fn check_reads_the_cluster_and_writes_nothing() {
 fn explain_reads_the_cluster() {
     let world = World::with_httpbin(Form::GatewayApi);
     world.site.explain(&["https://httpbin.example.com/status/418"]).exits(0).says(&["default/httpbin"]);
+}
+
+/// Without a bootstrap file, as in a pod; here KUBECONFIG says where the cluster is.
+#[test]
+fn no_file_is_needed() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    let empty = tempfile::tempdir().expect("a temporary directory");
+    let check = |arguments: &[&str]| {
+        let mut command = Command::new(rig::program());
+        command.current_dir(empty.path()).env("KUBECONFIG", world.cluster.kubeconfig_of("sekisho"));
+        Finished::of(command.arg("check").args(arguments))
+    };
+    // Not every user may bind port 443.
+    assert!(!check(&["--kubernetes"]).text().contains("secret-not-found"));
+    world.cluster.delete("secrets", "istio-system", "httpbin-credential");
+    check(&["--kubernetes"]).exits(1).says(&["istio-system/mygateway", "httpbin-credential"]);
+    check(&[]).exits(1).says(&["sekisho.json"]);
 }
 
 #[test]
