@@ -165,7 +165,7 @@ fn probes_may_come_from_elsewhere_and_learn_little() {
     let ask = |page: &str| {
         let url = format!("http://{address}{page}");
         let arguments = ["-sS", "-H", "host: 10.0.0.7:15020", "-w", "\n%{http_code}", &url];
-        Finished::of(Command::new("curl").args(arguments)).exits(0).text().to_string()
+        Finished::of(Command::new("curl").args(arguments)).exits(0).text()
     };
     for (page, said) in [("/livez", "ok"), ("/readyz", "ok"), ("/metrics", "sekisho_")] {
         let answer = ask(page);

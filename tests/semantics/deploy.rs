@@ -26,8 +26,8 @@ fn text(path: &str) -> String {
 /// The rules of the ClusterRole that a file begins with.
 fn rules(file: &str) -> Vec<Rule> {
     let text = text(&format!("manifests/{file}"));
-    let role: Value = serde_saphyr::from_str(text.split("\n---\n").next().unwrap()).unwrap();
-    serde_json::from_value(role["rules"].clone()).unwrap()
+    let role: Value = serde_saphyr::from_str(text.split("\n---\n").next().unwrap_or_default()).expect("YAML");
+    serde_json::from_value(role["rules"].clone()).expect("rules")
 }
 
 /// Verbs by resource, of one group.

@@ -72,7 +72,7 @@ impl Lease {
                     }
                 }
             };
-            self.took(taken.unwrap_or_else(|_| Err(Failure::NotHeard)));
+            self.took(taken.unwrap_or(Err(Failure::NotHeard)));
             say(&leads, self.renewed.is_some_and(|renewed| renewed.elapsed() < DEADLINE));
             tokio::select! {
                 _ = stopped.changed() => break,

@@ -30,7 +30,7 @@ impl Pace {
     /// Something changed.
     pub(super) fn change(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.last).as_secs_f64();
-        self.level = DECAY.mul_add(-elapsed, self.level).max(0.0).min(FULL) + 1.0;
+        self.level = DECAY.mul_add(-elapsed, self.level).clamp(0.0, FULL) + 1.0;
         self.last = now;
         self.first.get_or_insert(now);
     }

@@ -171,6 +171,29 @@ enum Change {
 /// Services, by namespace and name.
 type Services = BTreeSet<(String, String)>;
 
+/// Whether what is there can be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Readiness {
+    /// Not before everything is known.
+    #[default]
+    Waiting,
+    /// What is on disk has to do, as the API server is not heard.
+    FromDisk,
+    /// Everything was known once; from then on what is there is good enough.
+    Ready,
+}
+
+/// What was said.
+#[derive(Debug, Default)]
+struct Told {
+    /// That there is something new, to control.
+    hint: bool,
+    /// That something happens, when control asks.
+    stirred: bool,
+    /// That the API server fails, to the operator.
+    outage: bool,
+}
+
 #[derive(Debug)]
 struct State {
     held: HashMap<Watched, Held>,
@@ -182,17 +205,11 @@ struct State {
     named: BTreeSet<ObjectKey>,
     /// How often everything was read.
     reads: u64,
-    /// Everything was known once; from then on what is there is good enough.
-    ready: bool,
+    readiness: Readiness,
     pace: Pace,
-    hinted: bool,
-    stirred: bool,
-    /// It was said that the API server fails.
-    outage: bool,
+    told: Told,
     /// What is on disk, of what was not read yet.
     kept: Vec<Object>,
-    /// It has to do, as the API server is not heard.
-    stale: bool,
     /// Control waits for what it does not know yet, and then takes it without being told.
     awaited: bool,
 }
@@ -220,13 +237,10 @@ impl Store {
             unheeded: false,
             named: BTreeSet::new(),
             reads: 0,
-            ready: false,
+            readiness: Readiness::default(),
             pace,
-            hinted: false,
-            stirred: false,
-            outage: false,
+            told: Told::default(),
             kept: Vec::new(),
-            stale: false,
             awaited: false,
         };
         Self {
@@ -313,11 +327,11 @@ impl Store {
     }
 
     pub(super) fn take_hint(&self) -> bool {
-        std::mem::take(&mut self.lock().hinted)
+        std::mem::take(&mut self.lock().told.hint)
     }
 
     pub(super) fn is_stirred(&self) -> bool {
-        std::mem::take(&mut self.lock().stirred)
+        std::mem::take(&mut self.lock().told.stirred)
     }
 
     pub(super) fn read(&self) -> Option<Snapshot> {
@@ -325,7 +339,9 @@ impl Store {
         if !state.is_ready() {
             return None;
         }
-        state.ready = true;
+        if state.readiness == Readiness::Waiting {
+            state.readiness = Readiness::Ready;
+        }
         state.reads += 1;
         state.unheeded = false;
         state.pace.taken();
@@ -358,9 +374,9 @@ impl Store {
         if state.kept.is_empty() || state.is_ready() {
             return;
         }
-        state.stale = true;
+        state.readiness = Readiness::FromDisk;
         state.pace.change(Instant::now());
-        state.hinted = true;
+        state.told.hint = true;
         drop(state);
         (self.hint)();
     }
@@ -460,27 +476,26 @@ impl Store {
         let changed = change == Change::Heeded;
         let now = Instant::now();
         let outage = state.held.values().any(|held| held.fails(now));
-        if outage != state.outage && !state.ready {
+        if outage != state.told.outage && state.readiness == Readiness::Waiting {
             let why = failing(&state.held, now).next().unwrap_or("it answers");
             tracing::warn!("nothing is served before the Kubernetes API was read: {why}");
         }
         if known && state.held.values().all(|held| held.known) {
             // What is on disk is old from now on.
-            (state.kept, state.stale) = (Vec::new(), false);
-            state.ready = true;
+            (state.kept, state.readiness) = (Vec::new(), Readiness::Ready);
         }
         if changed {
             self.changed.notify_one();
         }
         // Control takes it now, when it waits for it.
         let taken = known && state.awaited && !watched.is_kind();
-        let changed = (changed && !taken) || outage != state.outage;
-        state.outage = outage;
+        let changed = (changed && !taken) || outage != state.told.outage;
+        state.told.outage = outage;
         let mut hint = false;
         if changed {
             state.pace.change(now);
-            state.stirred = true;
-            hint = state.is_ready() && !std::mem::replace(&mut state.hinted, true);
+            state.told.stirred = true;
+            hint = state.is_ready() && !std::mem::replace(&mut state.told.hint, true);
         }
         drop(state);
         if known {
@@ -554,13 +569,13 @@ impl Held {
 
 impl State {
     fn is_ready(&self) -> bool {
-        self.ready || self.stale || (!self.held.is_empty() && self.held.values().all(|held| held.known))
+        self.readiness != Readiness::Waiting || (!self.held.is_empty() && self.held.values().all(|held| held.known))
     }
 
     fn findings(&self, now: Instant) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.held.iter().filter_map(|(watched, held)| held.finding(watched)).collect();
         let restored = |held: &&Held| !held.known && !held.objects.is_empty();
-        if self.stale && self.held.values().any(|held| restored(&held)) {
+        if self.readiness == Readiness::FromDisk && self.held.values().any(|held| restored(&held)) {
             let message = "the API server was not heard since the start; what is kept on disk is served";
             findings.push(
                 Finding::new(Severity::Warning, Subject::Source(PLACE), "from-snapshot", message)
