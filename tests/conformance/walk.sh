@@ -57,7 +57,7 @@ certificates() { # the task's own commands
 } 2>/dev/null
 
 backend() { # backend NAME PORT
-    kubectl create deployment "$1" --image=registry.k8s.io/gateway-api/echo-basic:v1.6.1
+    kubectl create deployment "$1" --image=gateway-api/echo-basic:v1.6.1
     kubectl expose deployment "$1" --port="$2" --target-port=3000 --name="$1"
     kubectl wait --for=condition=Available --timeout=60s "deployment/$1"
 } >/dev/null

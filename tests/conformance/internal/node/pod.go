@@ -67,7 +67,7 @@ func (n *node) prepare(ctx context.Context, pod *corev1.Pod) (*process, error) {
 	return p, nil
 }
 
-// imageName is `gateway-api/echo-basic` of `registry.k8s.io/gateway-api/echo-basic:v1.5.1`.
+// imageName is `gateway-api/echo-basic` of `example.com/gateway-api/echo-basic:v1.5.1`.
 func imageName(image string) string {
 	parts := strings.Split(image, "/")
 	name := strings.Join(parts[max(0, len(parts)-2):], "/")
