@@ -16,6 +16,7 @@ mod pace;
 mod resource;
 mod status;
 mod store;
+mod wants;
 mod watch;
 mod writer;
 
@@ -31,8 +32,9 @@ use tokio::task::{AbortHandle, LocalSet};
 
 pub use self::client::ConnectError;
 use self::disk::Disk;
-pub use self::store::Wants;
-use self::store::{Store, Watched};
+use self::store::Store;
+pub use self::wants::Wants;
+use self::wants::Watched;
 use crate::bootstrap;
 use crate::object::ObjectKey;
 use crate::plugin::Status;

@@ -1,6 +1,6 @@
 //! What was read of the cluster, shared by the thread that reads it and by control.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::object::Seen;
 use super::pace::Pace;
 use super::resource::Served;
+use super::wants::{Services, Wants, Watched};
 use crate::bootstrap::SecretsBy;
 use crate::finding::{Finding, Severity, Subject};
 use crate::object::{Object, ObjectKey};
@@ -20,118 +21,6 @@ pub(super) const PLACE: &str = "kubernetes";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// How long the API server may fail before it is said; what is shorter is a restart.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A kind that somebody reads.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Kind {
-    /// API group; the core group is the empty string.
-    pub(super) group: String,
-    /// Kind.
-    pub(super) kind: String,
-    /// Versions that the reader knows, the best first.
-    pub(super) versions: Vec<String>,
-}
-
-/// What is to be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wants {
-    kinds: BTreeMap<(String, String), Vec<String>>,
-    objects: BTreeSet<ObjectKey>,
-    pods: BTreeSet<String>,
-    services: Services,
-}
-
-impl Wants {
-    /// All objects of a kind, in the first of these versions that is served. Who asks first chooses first.
-    pub fn kind(&mut self, group: &str, kind: &str, versions: &[String]) {
-        let known = self.kinds.entry((group.to_owned(), kind.to_owned())).or_default();
-        for version in versions {
-            if !known.contains(version) {
-                known.push(version.clone());
-            }
-        }
-    }
-
-    /// A secret or a ConfigMap; of other kinds nothing is read by name.
-    pub fn object(&mut self, key: &ObjectKey) {
-        if key.group.is_empty() && ["Secret", "ConfigMap"].contains(&key.kind.as_str()) {
-            self.objects.insert(key.clone());
-        }
-    }
-
-    /// The labels of the pods of a namespace.
-    pub fn pods(&mut self, namespace: &str) {
-        self.pods.insert(namespace.to_owned());
-    }
-
-    /// The endpoints of a Service: of the others changes do not matter.
-    pub fn endpoints(&mut self, namespace: &str, name: &str) {
-        self.services.insert((namespace.to_owned(), name.to_owned()));
-    }
-
-    fn watched(&self, secrets: SecretsBy) -> BTreeSet<Watched> {
-        let kinds = self.kinds.iter().map(|((group, kind), versions)| {
-            Watched::Kind(Kind { group: group.clone(), kind: kind.clone(), versions: versions.clone() })
-        });
-        let objects = self.objects.iter().map(|key| match secrets {
-            SecretsBy::Name => Watched::Object(key.clone()),
-            SecretsBy::Namespace => Watched::Namespace { kind: key.kind.clone(), namespace: key.namespace.clone() },
-        });
-        kinds.chain(objects).chain(self.pods.iter().cloned().map(Watched::Pods)).collect()
-    }
-}
-
-/// What one watch is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Watched {
-    /// Everything of a kind.
-    Kind(Kind),
-    /// One secret or ConfigMap.
-    Object(ObjectKey),
-    /// All secrets or ConfigMaps of a namespace.
-    Namespace { kind: String, namespace: String },
-    /// The metadata of a namespace's pods.
-    Pods(String),
-}
-
-impl Watched {
-    fn is_kind(&self) -> bool {
-        matches!(self, Self::Kind(_))
-    }
-
-    /// Group and kind.
-    pub(super) fn kind(&self) -> (&str, &str) {
-        match self {
-            Self::Kind(kind) => (&kind.group, &kind.kind),
-            Self::Object(key) => (&key.group, &key.kind),
-            Self::Namespace { kind, .. } => ("", kind),
-            Self::Pods(_) => ("", "Pod"),
-        }
-    }
-
-    /// Whether an object is one of these.
-    fn has(&self, key: &ObjectKey) -> bool {
-        let of_kind = self.kind() == (&key.group, &key.kind);
-        of_kind
-            && match self {
-                Self::Kind(_) => true,
-                Self::Object(object) => object == key,
-                Self::Namespace { namespace, .. } | Self::Pods(namespace) => *namespace == key.namespace,
-            }
-    }
-
-    /// The object that findings about it are about; its name may be empty.
-    fn subject(&self) -> ObjectKey {
-        let (group, kind) = self.kind();
-        let (namespace, name) = match self {
-            Self::Kind(_) => ("", ""),
-            Self::Object(key) => (key.namespace.as_str(), key.name.as_str()),
-            Self::Namespace { namespace, .. } | Self::Pods(namespace) => (namespace.as_str(), ""),
-        };
-        let own = |text: &str| text.to_owned();
-        ObjectKey { group: own(group), kind: own(kind), namespace: own(namespace), name: own(name) }
-    }
-}
 
 /// What one watch has brought.
 #[derive(Debug, Default)]
@@ -167,9 +56,6 @@ enum Change {
     Unheeded,
     Heeded,
 }
-
-/// Services, by namespace and name.
-type Services = BTreeSet<(String, String)>;
 
 /// Whether what is there can be taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -276,9 +162,8 @@ impl Store {
         let mut before = std::mem::take(&mut state.held);
         for new in &watched {
             let mut held = before.remove(new);
-            if let (None, Watched::Kind(_)) = (&held, new) {
-                let other =
-                    before.keys().find(|old| matches!(old, Watched::Kind(_)) && old.kind() == new.kind()).cloned();
+            if held.is_none() && new.is_kind() {
+                let other = before.keys().find(|old| old.is_kind() && old.kind() == new.kind()).cloned();
                 held = other.and_then(|old| before.remove(&old));
             }
             let held = held.unwrap_or_else(|| {
@@ -354,7 +239,7 @@ impl Store {
     /// then stays to be taken.
     pub(super) fn complete(&self, mut snapshot: Snapshot) -> Snapshot {
         let state = self.lock();
-        let named = state.held.iter().filter(|(watched, _)| !matches!(watched, Watched::Kind(_)));
+        let named = state.held.iter().filter(|(watched, _)| !watched.is_kind());
         let objects = named.flat_map(|(_, held)| held.objects.iter());
         snapshot.objects.extend(objects.map(|(key, seen)| (key.clone(), seen.object.clone())));
         snapshot.findings = state.findings(Instant::now());
@@ -384,7 +269,9 @@ impl Store {
     /// Everything, for the disk; none as long as not everything is known.
     pub(super) fn all(&self) -> Option<Vec<Object>> {
         let state = self.lock();
-        let known = !state.held.is_empty() && state.held.values().all(|held| held.known);
+        if !state.is_known() {
+            return None;
+        }
         // Of a namespace that is watched whole, what nobody names is nobody's business.
         let named = |watched: &Watched, key: &ObjectKey| match watched {
             Watched::Namespace { .. } => state.named.contains(key),
@@ -397,7 +284,7 @@ impl Store {
         }
         drop(state);
         objects.sort_by(|one, other| one.key.cmp(&other.key));
-        known.then_some(objects)
+        Some(objects)
     }
 
     // What the watches bring.
@@ -476,11 +363,12 @@ impl Store {
         let changed = change == Change::Heeded;
         let now = Instant::now();
         let outage = state.held.values().any(|held| held.fails(now));
-        if outage != state.told.outage && state.readiness == Readiness::Waiting {
-            let why = failing(&state.held, now).next().unwrap_or("it answers");
+        if let (Some(why), false, Readiness::Waiting) =
+            (failing(&state.held, now).next(), state.told.outage, state.readiness)
+        {
             tracing::warn!("nothing is served before the Kubernetes API was read: {why}");
         }
-        if known && state.held.values().all(|held| held.known) {
+        if known && state.is_known() {
             // What is on disk is old from now on.
             (state.kept, state.readiness) = (Vec::new(), Readiness::Ready);
         }
@@ -517,7 +405,7 @@ impl Store {
     /// Looks at the objects of kinds. Watches wait meanwhile.
     pub(super) fn look<R>(&self, look: impl FnOnce(&View<'_>) -> R) -> R {
         let state = self.lock();
-        let kinds = state.held.iter().filter(|(watched, _)| matches!(watched, Watched::Kind(_)));
+        let kinds = state.held.iter().filter(|(watched, _)| watched.is_kind());
         look(&View { kinds: kinds.map(|(watched, held)| (watched.kind(), held)).collect() })
     }
 }
@@ -569,7 +457,12 @@ impl Held {
 
 impl State {
     fn is_ready(&self) -> bool {
-        self.readiness != Readiness::Waiting || (!self.held.is_empty() && self.held.values().all(|held| held.known))
+        self.readiness != Readiness::Waiting || self.is_known()
+    }
+
+    /// Whether there is an answer to everything.
+    fn is_known(&self) -> bool {
+        !self.held.is_empty() && self.held.values().all(|held| held.known)
     }
 
     fn findings(&self, now: Instant) -> Vec<Finding> {
@@ -622,182 +515,4 @@ impl Held {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use kube::discovery::ApiResource;
-    use serde_json::json;
-
-    use super::*;
-
-    fn served(kind: &str) -> Served {
-        let resource = ApiResource {
-            group: String::new(),
-            version: "v1".to_owned(),
-            api_version: "v1".to_owned(),
-            kind: kind.to_owned(),
-            plural: format!("{}s", kind.to_lowercase()),
-        };
-        Served { resource, namespaced: true }
-    }
-
-    fn service(version: &str, port: u16, address: Option<&str>) -> Seen {
-        let key = ObjectKey::core("Service", "n", "s");
-        let mut value = json!({"spec": {"ports": [{"port": port}]}});
-        if let Some(ip) = address {
-            value["status"] = json!({"loadBalancer": {"ingress": [{"ip": ip}]}});
-        }
-        Seen { object: Object::new(key, "v1".to_owned(), Arc::from("test"), value), version: version.to_owned() }
-    }
-
-    fn of(seen: Seen) -> HashMap<ObjectKey, Seen> {
-        HashMap::from([(seen.object.key.clone(), seen)])
-    }
-
-    struct Rig {
-        store: Store,
-        hints: Arc<AtomicUsize>,
-        services: Watched,
-    }
-
-    fn rig() -> Rig {
-        let hints = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&hints);
-        let store = Store::new(SecretsBy::Name, move || _ = counted.fetch_add(1, Ordering::Relaxed));
-        let mut wants = Wants::default();
-        wants.kind("", "Service", &["v1".to_owned()]);
-        let services = store.want(&wants).pop_first().unwrap();
-        Rig { store, hints, services }
-    }
-
-    #[test]
-    fn nothing_is_read_before_everything_was() {
-        let Rig { store, hints, services } = rig();
-        let mut wants = Wants::default();
-        wants.kind("", "Service", &["v1".to_owned()]);
-        wants.object(&ObjectKey::core("Secret", "n", "s"));
-        let secret = store.want(&wants).into_iter().find(|watched| matches!(watched, Watched::Object(_))).unwrap();
-        store.replace(&services, served("Service"), HashMap::new());
-        assert!(store.read().is_none() && !store.is_due(Instant::now()) && !store.wait(Instant::now()));
-        assert_eq!(hints.load(Ordering::Relaxed), 0);
-        store.refuse(&secret, Problem::Forbidden("no".to_owned()));
-        assert!(store.wait(Instant::now()) && store.is_due(Instant::now()));
-        assert_eq!(hints.load(Ordering::Relaxed), 1, "once all is known");
-        let findings = store.read().unwrap().findings;
-        assert_eq!(findings.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(), ["access-forbidden"]);
-        assert!(!store.is_due(Instant::now()));
-    }
-
-    #[test]
-    fn only_what_matters_is_a_change() {
-        let Rig { store, hints, services } = rig();
-        store.replace(&services, served("Service"), of(service("1", 80, None)));
-        store.read().unwrap();
-        store.take_hint();
-        store.apply(&services, service("2", 80, None));
-        store.replace(&services, served("Service"), of(service("3", 80, None)));
-        assert!(!store.is_due(Instant::now()));
-        store.apply(&services, service("4", 80, Some("192.0.2.1")));
-        assert!(store.is_due(Instant::now()), "another address");
-        store.apply(&services, service("5", 81, Some("192.0.2.1")));
-        assert_eq!(hints.load(Ordering::Relaxed), 2, "one until it is taken");
-        assert!(store.is_stirred() && !store.is_stirred());
-        let version = store.look(|view| view.find(&ObjectKey::core("Service", "n", "s")).unwrap().1.version.clone());
-        assert_eq!(version, "5");
-    }
-
-    #[test]
-    fn endpoints_that_nothing_leads_to_are_kept_for_later() {
-        let store = Store::new(SecretsBy::Name, || {});
-        let mut wants = Wants::default();
-        wants.kind("discovery.k8s.io", "EndpointSlice", &["v1".to_owned()]);
-        let slices = store.want(&wants).pop_first().unwrap();
-        let slice = |version: &str, address: &str| {
-            let key = ObjectKey {
-                group: "discovery.k8s.io".to_owned(),
-                kind: "EndpointSlice".to_owned(),
-                namespace: "n".to_owned(),
-                name: "s-1".to_owned(),
-            };
-            let value = json!({"metadata": {"labels": {SERVICE_NAME: "s"}}, "endpoints": [{"addresses": [address]}]});
-            Seen { object: Object::new(key, "v1".to_owned(), Arc::from("test"), value), version: version.to_owned() }
-        };
-        store.replace(&slices, served("EndpointSlice"), HashMap::new());
-        store.read().unwrap();
-        store.apply(&slices, slice("1", "10.0.0.1"));
-        assert!(!store.is_due(Instant::now()));
-        wants.endpoints("n", "s");
-        store.want(&wants);
-        assert!(store.is_due(Instant::now()), "it changed after it was read, and matters now");
-        assert_eq!(store.read().unwrap().objects.len(), 1);
-        store.apply(&slices, slice("2", "10.0.0.1"));
-        assert!(!store.is_due(Instant::now()));
-        store.apply(&slices, slice("3", "10.0.0.2"));
-        assert!(store.is_due(Instant::now()));
-    }
-
-    #[test]
-    fn a_list_without_an_object_and_a_kind_without_a_definition_have_none() {
-        let Rig { store, services, .. } = rig();
-        store.replace(&services, served("Service"), of(service("1", 80, None)));
-        assert_eq!(store.read().unwrap().objects.len(), 1);
-        store.refuse(&services, Problem::Forbidden("no".to_owned()));
-        assert_eq!(store.read().unwrap().objects.len(), 1, "what was read stays");
-        store.replace(&services, served("Service"), HashMap::new());
-        assert!(store.is_due(Instant::now()));
-        assert_eq!(store.read().unwrap().objects.len(), 0);
-        store.apply(&services, service("2", 80, None));
-        store.refuse(&services, Problem::NotServed);
-        assert_eq!(store.read().unwrap().objects.len(), 0);
-    }
-
-    #[test]
-    fn a_failure_is_told_when_it_lasts_and_changes_nothing_else() {
-        let Rig { store, services, .. } = rig();
-        store.replace(&services, served("Service"), of(service("1", 80, None)));
-        store.read().unwrap();
-        store.fail(&services, "refused".to_owned());
-        assert!(!store.is_due(Instant::now()));
-        let began = Instant::now().checked_sub(PATIENCE).unwrap();
-        store.lock().held.get_mut(&services).unwrap().failing = Some((began, "refused".to_owned()));
-        store.fail(&services, "refused".to_owned());
-        assert!(store.is_due(Instant::now()));
-        let snapshot = store.read().unwrap();
-        assert_eq!((snapshot.objects.len(), snapshot.findings.len()), (1, 1), "{:?}", snapshot.findings);
-        store.apply(&services, service("2", 80, None));
-        assert!(store.is_due(Instant::now()), "that it is over");
-        assert_eq!(store.read().unwrap().findings, []);
-    }
-
-    #[test]
-    fn what_is_not_wanted_any_more_is_gone() {
-        let Rig { store, services, .. } = rig();
-        store.replace(&services, served("Service"), of(service("1", 80, None)));
-        let mut wants = Wants::default();
-        wants.kind("", "Namespace", &["v1".to_owned()]);
-        store.want(&wants);
-        store.apply(&services, service("2", 80, None));
-        assert!(store.look(|view| view.find(&ObjectKey::core("Service", "n", "s")).is_none()));
-    }
-
-    #[test]
-    fn what_is_wanted_in_another_version_stays_until_it_is_read() {
-        let Rig { store, services, .. } = rig();
-        store.replace(&services, served("Service"), of(service("1", 80, None)));
-        let mut wants = Wants::default();
-        wants.kind("", "Service", &["v2".to_owned(), "v1".to_owned()]);
-        store.want(&wants);
-        assert_eq!(store.read().unwrap().objects.len(), 1);
-    }
-
-    #[test]
-    fn secrets_are_watched_by_name_or_by_namespace() {
-        let mut wants = Wants::default();
-        for name in ["a", "b"] {
-            wants.object(&ObjectKey::core("Secret", "n", name));
-        }
-        wants.object(&ObjectKey::core("Service", "n", "a"));
-        assert_eq!(wants.watched(SecretsBy::Name).len(), 2);
-        assert_eq!(wants.watched(SecretsBy::Namespace).len(), 1);
-    }
-}
+mod tests;

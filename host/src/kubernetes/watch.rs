@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 
 use super::object::Seen;
 use super::resource::{self, Served};
-use super::store::{Problem, Store, Watched};
+use super::store::{Problem, Store};
+use super::wants::Watched;
 
 /// How long the API server may be silent; then the watch is begun again. A connection that was lost on the way is noticed
 /// after so long.
@@ -24,7 +25,7 @@ const SILENCE_SECONDS: u32 = 60;
 /// A watch that has not failed again for so long goes well: longer than it takes to find out that nobody is there.
 const RECOVERED: Duration = Duration::from_secs(15);
 /// How soon what failed is tried again, at first and at most.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// For the API server to say where a kind is.
 const FIND: Duration = Duration::from_secs(15);
 /// How soon it is looked whether a kind is there now, or may be read now.

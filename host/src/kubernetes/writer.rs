@@ -27,7 +27,7 @@ use crate::object::ObjectKey;
 /// Writes in a second, in the long run, and how many may come at once.
 const RATE: u32 = 50;
 const BURST: u32 = 100;
-/// Writes that are done before it is looked again what is wanted.
+/// With so many writes to do, or a few more, it is looked again afterwards what is wanted.
 const IN_ONE_TURN: usize = 64;
 /// Writes that are on their way at one time.
 const AT_ONCE: usize = 8;
@@ -86,7 +86,8 @@ enum Written {
     Yes,
     /// Somebody else wrote in between. The watch is going to tell.
     Overtaken,
-    /// The object is not there any more, which the watch tells, or its kind has no statuses.
+    /// The object is not there any more, which the watch tells, or its kind has no statuses. One that is made anew has
+    /// another version.
     Gone,
     /// Why, and after how long it may be tried again.
     No(String, Duration),
@@ -138,13 +139,10 @@ impl Writer {
 
     /// Writes what differs; when to try again what could not be.
     async fn write(&mut self, wanted: &Statuses, leads: &latest::Receiver<bool>) -> Option<Instant> {
-        let mut differences = self.differences(wanted).await;
         let now = Instant::now();
         self.waiting.retain(|_, until| *until > now);
-        differences.retain(|write| !self.waiting.contains_key(&write.key));
-        // Then it is looked again: in the meantime others may be wanted.
-        let more = differences.len() > IN_ONE_TURN;
-        differences.truncate(IN_ONE_TURN);
+        let differences = self.differences(wanted).await;
+        let more = differences.len() >= IN_ONE_TURN;
         let (client, rate) = (&self.client, &self.rate);
         let writes = futures_util::stream::iter(differences).map(|write| async move {
             // Another replica may have taken over, before or meanwhile.
@@ -159,12 +157,11 @@ impl Writer {
         let mut failure = None;
         for (write, outcome) in outcomes {
             match outcome {
-                Written::Yes => {
+                Written::Yes | Written::Gone => {
                     let Write { key, version, wanted, .. } = write;
                     self.settled.insert(key, Settled { version, wanted });
                 }
                 Written::Overtaken => drop(self.waiting.insert(write.key, Instant::now() + TRY_AGAIN / 4)),
-                Written::Gone => drop(self.waiting.insert(write.key, Instant::now() + AT_LATEST)),
                 Written::NotHeard => drop(self.waiting.insert(write.key, Instant::now() + TRY_AGAIN)),
                 Written::No(why, pause) => {
                     failure = Some(format!("{}: {why}", write.key));
@@ -181,19 +178,24 @@ impl Writer {
         if more { Some(Instant::now()) } else { self.waiting.values().min().copied() }
     }
 
+    /// What is to be written in one turn; then it is looked again, as in the meantime others may be wanted.
     async fn differences(&mut self, wanted: &Statuses) -> Vec<Write> {
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut writes = Vec::new();
-        let keys: Vec<&ObjectKey> = wanted.by_object.keys().collect();
+        let mut keys: Vec<&ObjectKey> = wanted.by_object.keys().collect();
+        keys.sort_unstable();
         for some in keys.chunks(LOOK_AT) {
             self.store.look(|view| {
-                for key in some {
+                for key in some.iter().filter(|key| !self.waiting.contains_key(**key)) {
                     let status = &wanted.by_object[*key];
                     let Some((served, seen)) = view.find(key) else { continue };
                     let to = |current: &Value| Some(merged(status, current, &wanted.controller, &now));
                     writes.extend(difference(&mut self.settled, served, seen, Some(status), to));
                 }
             });
+            if writes.len() >= IN_ONE_TURN {
+                return writes;
+            }
             // The watches come first.
             tokio::task::yield_now().await;
         }
@@ -202,14 +204,13 @@ impl Writer {
             for (served, seen) in view.objects(wanted.read).filter(|(_, seen)| seen.object.status().is_some()) {
                 let key = &seen.object.key;
                 there.insert(key.clone());
-                if wanted.all && !wanted.by_object.contains_key(key) {
+                if wanted.all && !wanted.by_object.contains_key(key) && !self.waiting.contains_key(key) {
                     let to = |current: &Value| withdrawn(current, &wanted.controller);
                     writes.extend(difference(&mut self.settled, served, seen, None, to));
                 }
             }
         });
         self.settled.retain(|key, _| there.contains(key) || wanted.by_object.contains_key(key));
-        writes.sort_by(|one, other| one.key.cmp(&other.key));
         writes
     }
 }

@@ -106,6 +106,19 @@ fn complaints(gateway: &Gateway, place: usize) -> Vec<String> {
     odd.map(|line| line.text).collect()
 }
 
+/// A proxy on the way that knows nothing of the API says 404 to everything: that is no cluster without objects.
+#[test]
+fn a_proxy_that_finds_nothing() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    let gateway = world.run();
+    nobody_notices(&gateway, || {
+        world.cluster.fail(Calls::of("get list watch", "*"), usize::MAX, 404);
+        world.cluster.cut_watches();
+        std::thread::sleep(Duration::from_secs(4));
+        world.cluster.calm();
+    });
+}
+
 /// It is said once that the API server is not heard, and once that it is again; meanwhile what it last said is served.
 #[test]
 fn an_outage_that_lasts() {

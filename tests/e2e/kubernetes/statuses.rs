@@ -263,6 +263,22 @@ fn one_that_fails_does_not_hold_up_the_rest() {
     world.cluster.calm();
 }
 
+/// A write that came too late for an object is nothing to the one that is made anew under its name.
+#[test]
+fn one_that_is_gone_and_made_anew_is_another() {
+    let world = World::with_httpbin(Form::GatewayApi);
+    let patches = Calls::of("patch", "httproutes/status");
+    world.cluster.fail(patches.clone(), usize::MAX, 404);
+    let _gateway = world.run();
+    world.cluster.wait_for_requests(0, &patches, 1);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(world.cluster.requests_since(0, &patches).len(), 1, "it is not tried again and again");
+    world.cluster.calm();
+    world.cluster.delete("httproutes", "default", "httpbin");
+    world.cluster.apply(&Form::GatewayApi.route(&Route::httpbin()));
+    world.cluster.wait_for("httproutes", "default", "httpbin", is_accepted);
+}
+
 /// What is said of an object that was written late is what is true then.
 #[test]
 fn a_late_write_is_of_now() {
