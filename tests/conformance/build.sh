@@ -19,8 +19,8 @@ go build -ldflags "-s -w -X $version.gitVersion=$release -X $version.gitMajor=$m
     sigs.k8s.io/gateway-api/conformance/echo-basic
 go test -c -ldflags '-s -w' -o "$out/bin/conformance.test" sigs.k8s.io/gateway-api/conformance
 
-# Modules carry their CRDs; the cache that they lie in is read-only.
-module() { go list -m -f '{{.Dir}}' "$1"; }
+# Modules carry their CRDs; the cache that they lie in is read-only. One that no package is built of is not in it yet.
+module() { go mod download "$1" >&2 && go list -m -f '{{.Dir}}' "$1"; }
 rm -rf "$out/crds"
 mkdir -p "$out"/crds/{standard,experimental,istio}
 for channel in standard experimental; do
