@@ -154,7 +154,6 @@ impl Control {
                 Handle::start(index, settings.clone(), share, wanted)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let instances = 2 * workers.len();
         let commands = workers.iter().map(Handle::commands).collect();
         let board = Arc::new(Board::new(bootstrap.clone(), commands, sender.clone()));
         let touched = sender.clone();
@@ -164,7 +163,7 @@ impl Control {
         let resolver = dns::Resolver::start(move |answer| drop(sender.send(Event::Resolved(answer))))?;
         Ok(Self {
             board,
-            pipeline: Pipeline::new(bootstrap, instances, Some(resolver), hint)?,
+            pipeline: Pipeline::new(bootstrap, workers.len(), Some(resolver), hint)?,
             sockets: Sockets::default(),
             workers,
             published: Vec::new(),

@@ -23,7 +23,7 @@ pub use engine::Engine;
 pub use failure::Failure;
 pub use load::{LoadError, read_code};
 pub use routes::{
-    ConnectionHead, Environment, Explanation, Head, ListenerState, Outcome, Reporter, Router, RoutesPlugin,
-    SourceState, Status, TranslateError,
+    ConnectionHead, Environment, Explanation, Head, ListenerState, Outcome, Router, RoutesPlugin, SourceState, Status,
+    TranslateError, Translator,
 };
 pub use secrets::{Decoded, DecodedCredential, DecodedKey, DecodedTrust, SecretBytes, SecretsPlugin};

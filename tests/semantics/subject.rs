@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sekisho::bootstrap::{self, PluginCode, PluginLimits};
 use sekisho::model::Translation;
 use sekisho::object::{Object, ObjectKey};
-use sekisho::plugin::{self, ConnectionHead, Engine, Head, Outcome, Reporter, Router as Sandboxed, RoutesPlugin};
+use sekisho::plugin::{self, ConnectionHead, Engine, Head, Outcome, Router as Sandboxed, RoutesPlugin, Translator};
 use sekisho_sdk::{RoutePlugin, Router};
 use serde_json::Value;
 
@@ -47,18 +47,21 @@ fn listed(name: &str, code: PluginCode) -> bootstrap::Plugin {
 /// In wasmtime, with the limits that the gateway has.
 pub(crate) struct InSandbox {
     plugin: RoutesPlugin,
-    loaded: Option<(Reporter, Sandboxed)>,
+    /// What translated everything so far.
+    translator: Translator,
+    router: Option<Sandboxed>,
 }
 
 impl InSandbox {
     pub(crate) fn new(engine: &Engine, plugin: bootstrap::Plugin) -> Self {
         let (bytes, sha256) = plugin::read_code(&plugin, u64::MAX).expect("a plugin; `make plugins` builds it");
         let plugin = RoutesPlugin::load(engine, &plugin.name, &bytes, sha256, plugin.limits).expect("one that loads");
-        Self { plugin, loaded: None }
+        let translator = plugin.translator().expect("an instance");
+        Self { plugin, translator, router: None }
     }
 
     fn router(&mut self) -> &mut Sandboxed {
-        &mut self.loaded.as_mut().expect("translated before").1
+        self.router.as_mut().expect("translated before")
     }
 }
 
@@ -68,9 +71,14 @@ impl Subject for InSandbox {
     }
 
     fn translate(&mut self, environment: &plugin::Environment, objects: &[Object]) -> Result<Translation, String> {
-        let (translation, reporter) = self.plugin.translate(environment, objects).map_err(|e| e.to_string())?;
-        let router = self.plugin.router(&translation.table).map_err(|e| e.to_string())?;
-        self.loaded = Some((reporter, router));
+        let afresh = self.plugin.translator().map_err(|e| e.to_string())?.translate(environment, objects);
+        for _ in 0..2 {
+            // What it remembers, of other cases and then of this one, must not show.
+            let translation = self.translator.translate(environment, objects);
+            assert_eq!(format!("{translation:?}"), format!("{afresh:?}"), "remembering makes a difference");
+        }
+        let translation = afresh.map_err(|e| e.to_string())?;
+        self.router = Some(self.plugin.router(&translation.table).map_err(|e| e.to_string())?);
         Ok(translation)
     }
 
@@ -87,8 +95,7 @@ impl Subject for InSandbox {
     }
 
     fn report(&mut self, outcome: &Outcome) -> Vec<(ObjectKey, Value)> {
-        let reporter = &mut self.loaded.as_mut().expect("translated before").0;
-        let statuses = reporter.report(outcome, &HashMap::new()).expect("a report that does not trap");
+        let statuses = self.translator.report(outcome, &HashMap::new()).expect("a report that does not trap");
         statuses.into_iter().map(|status| (status.object, Value::clone(&status.status))).collect()
     }
 }

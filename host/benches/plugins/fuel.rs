@@ -21,7 +21,8 @@ pub(crate) fn count() {
         let plugin = sandboxed::routes(&Engine::new().expect("an engine"), dialect.name());
         let counted = Counted::new(dialect);
         for estate in Estate::all_of(dialect) {
-            let translation = plugin.translate(&environment(), &estate.objects).expect("a translation").0;
+            let mut translator = plugin.translator().expect("an instance");
+            let translation = translator.translate(&environment(), &estate.objects).expect("a translation");
             let say = |case: &str, fuel: u64| println!("{case:60} {fuel:>12} of fuel");
             let name = |call| estate.name(call, "sandboxed");
             let mut instance = counted.start();
@@ -34,6 +35,9 @@ pub(crate) fn count() {
             });
             let arguments = [environment_value(), Val::List(objects.collect())];
             say(&name("translate"), instance.call("translator", "translate", &arguments));
+            // Only the second is remembered.
+            instance.call("translator", "translate", &arguments);
+            say(&name("translate-again"), instance.call("translator", "translate", &arguments));
             let mut instance = counted.start();
             say(&name("load"), instance.call("router", "load", &[bytes(&translation.table)]));
             for asked in Asked::ALL {

@@ -43,7 +43,7 @@ pub struct Pipeline {
     tls: TlsCache,
     clusters: Clusters,
     resolver: Option<Resolver>,
-    instances: usize,
+    routers: usize,
     next_table: u64,
 }
 
@@ -74,14 +74,14 @@ struct Placement {
 }
 
 impl Pipeline {
-    /// A pipeline that has read nothing yet. `instances` of each plugin are made for every new translation; without a
-    /// resolver names of endpoints are not looked up. `hint` is called when the source has something new, if it can tell.
+    /// A pipeline that has read nothing yet. So many `routers` are made of every new translation; without a resolver
+    /// names of endpoints are not looked up. `hint` is called when the source has something new, if it can tell.
     ///
     /// # Errors
     /// When this machine cannot run the sandbox, or it is not known where the objects are.
     pub fn new(
         bootstrap: Bootstrap,
-        instances: usize,
+        routers: usize,
         resolver: Option<Resolver>,
         hint: impl Fn() + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
@@ -95,7 +95,7 @@ impl Pipeline {
             tls: TlsCache::default(),
             clusters: Clusters::default(),
             resolver,
-            instances,
+            routers,
             next_table: 0,
             bootstrap,
         })
@@ -410,7 +410,7 @@ impl Pipeline {
 
     fn translate(&mut self, snapshot: &Snapshot, findings: &mut Vec<Finding>) {
         for dialect in &mut self.dialects {
-            dialect.translate(&self.bootstrap.gateway, snapshot, self.instances, &mut self.next_table);
+            dialect.translate(&self.bootstrap.gateway, snapshot, self.routers, &mut self.next_table);
             findings.extend(dialect.findings());
         }
         findings.extend(unread(&self.dialects, snapshot));
@@ -481,7 +481,7 @@ impl Pipeline {
         (parts, next)
     }
 
-    /// Instances for every plugin whose table workers have not loaded yet, two for each worker.
+    /// Instances for every plugin whose table workers have not loaded yet, one for each worker.
     pub fn take_routers(&mut self, published: &mut Vec<u64>, workers: usize) -> Vec<Vec<Loaded>> {
         let mut shares: Vec<Vec<Loaded>> = (0..workers).map(|_| Vec::new()).collect();
         published.resize(self.dialects.len(), 0);
@@ -491,7 +491,7 @@ impl Pipeline {
                 continue;
             }
             // A plugin that moved in the list has given its instances away already.
-            let missing = (2 * workers).saturating_sub(good.routers.len());
+            let missing = workers.saturating_sub(good.routers.len());
             match (0..missing).map(|_| good.new_router()).collect::<Result<Vec<_>, _>>() {
                 Ok(more) => good.routers.extend(more),
                 // No worker gets any: all of them go on with the table that they have.
@@ -501,8 +501,8 @@ impl Pipeline {
                 }
             }
             for share in &mut shares {
-                if let (Some(active), Some(spare)) = (good.routers.pop(), good.routers.pop()) {
-                    share.push(Loaded { plugin, table: good.table, active, spare });
+                if let Some(router) = good.routers.pop() {
+                    share.push(Loaded { plugin, table: good.table, router });
                 }
             }
             published[plugin] = good.table;

@@ -9,8 +9,8 @@ use crate::finding::{Finding, Severity, Subject};
 use crate::model::Translation;
 use crate::object::{Object, ObjectKey};
 use crate::plugin::{
-    self, Engine, Environment, Failure, Head, LoadError, Outcome, Reporter, Router, RoutesPlugin, SecretsPlugin,
-    Status, TranslateError,
+    self, Engine, Environment, Failure, Head, LoadError, Outcome, Router, RoutesPlugin, SecretsPlugin, Status,
+    TranslateError, Translator,
 };
 use crate::snapshot::Snapshot;
 use crate::source::directory::Stamp;
@@ -117,7 +117,8 @@ pub(super) fn secrets_card(code: &Code<SecretsPlugin>) -> PluginCard {
 #[derive(Debug)]
 pub(super) struct Dialect {
     pub(super) code: Code<RoutesPlugin>,
-    inputs: Option<Inputs>,
+    /// What was last translated, whatever came of it.
+    inputs: Option<Arc<Inputs>>,
     pub(super) good: Option<Good>,
     findings: Vec<Finding>,
     /// What it last said of its objects.
@@ -128,8 +129,7 @@ pub(super) struct Dialect {
 #[derive(Debug)]
 struct Inputs {
     plugin: Arc<RoutesPlugin>,
-    environment: bootstrap::Gateway,
-    config: serde_json::Value,
+    environment: Environment,
     objects: Vec<Object>,
 }
 
@@ -141,9 +141,10 @@ pub(super) struct Good {
     pub(super) table: u64,
     /// Instances that have loaded it, until workers take them.
     pub(super) routers: Vec<Router>,
-    plugin: Arc<RoutesPlugin>,
-    reporter: Option<Reporter>,
-    /// Why it has no reporter any more.
+    inputs: Arc<Inputs>,
+    /// The instance that made it, unless another translation was tried with it.
+    translator: Option<Translator>,
+    /// Why nothing is reported of it any more.
     pub(super) unreported: Option<Finding>,
 }
 
@@ -170,37 +171,35 @@ impl Dialect {
         &mut self,
         gateway: &bootstrap::Gateway,
         snapshot: &Snapshot,
-        instances: usize,
+        routers: usize,
         next_table: &mut u64,
     ) {
         let Some(plugin) = self.code.plugin.clone() else { return };
         let (objects, mut findings) = objects_for(&plugin, snapshot);
-        let same = self.inputs.as_ref().is_some_and(|inputs| {
-            Arc::ptr_eq(&inputs.plugin, &plugin)
-                && inputs.environment == *gateway
-                && inputs.config == self.code.config.config
-                && inputs.objects == objects
-        });
-        if same {
+        let environment = Environment { gateway: gateway.clone(), config: self.code.config.config.clone() };
+        let inputs = Inputs { plugin, environment, objects };
+        if self.inputs.as_ref().is_some_and(|before| before.are(&inputs)) {
             return;
         }
-        let environment = Environment { gateway: gateway.clone(), config: self.code.config.config.clone() };
-        match translate(&plugin, &environment, &objects, instances) {
-            Ok((translation, reporter, routers)) => {
+        let inputs = Arc::new(inputs);
+        let of_plugin = |good: &&mut Good| Arc::ptr_eq(&good.inputs.plugin, &inputs.plugin);
+        let translator = self.good.as_mut().filter(of_plugin).and_then(|good| good.translator.take());
+        match inputs.translate(translator, routers) {
+            Ok((translation, translator, routers)) => {
                 *next_table += 1;
                 findings.extend(translation.findings.iter().cloned());
                 self.good = Some(Good {
                     translation,
                     table: *next_table,
                     routers,
-                    plugin: Arc::clone(&plugin),
-                    reporter: Some(reporter),
+                    inputs: Arc::clone(&inputs),
+                    translator: Some(translator),
                     unreported: None,
                 });
             }
             Err(error) => {
                 let kept = if self.good.is_some() { "; its last good translation stays in force" } else { "" };
-                let subject = Subject::Plugin(plugin.name.to_string());
+                let subject = Subject::Plugin(inputs.plugin.name.to_string());
                 findings.push(
                     Finding::new(Severity::Error, subject, "translation-failed", format!("{error}{kept}"))
                         .remedy("undo the last change of its objects, or of the plugin"),
@@ -211,19 +210,15 @@ impl Dialect {
             }
         }
         self.findings = findings;
-        let config = self.code.config.config.clone();
-        self.inputs = Some(Inputs { plugin, environment: gateway.clone(), config, objects });
+        self.inputs = Some(inputs);
     }
 
-    /// The statuses of its objects; none when it has no reporter, which a plugin that fails to report loses until the next
-    /// translation.
+    /// The statuses of its objects; none when a report failed, until the next translation.
     pub(super) fn report(&mut self, outcome: &Outcome) -> Result<Option<Vec<Status>>, Failure> {
-        let Some(good) = &mut self.good else { return Ok(None) };
-        let reported = good.report(outcome, &self.said)?;
-        if let Some(statuses) = &reported {
-            self.said = statuses.iter().map(|status| (status.object.clone(), status.clone())).collect();
-        }
-        Ok(reported)
+        let Some(good) = self.good.as_mut().filter(|good| good.unreported.is_none()) else { return Ok(None) };
+        let statuses = good.report(outcome, &self.said)?;
+        self.said = statuses.iter().map(|status| (status.object.clone(), status.clone())).collect();
+        Ok(Some(statuses))
     }
 
     /// What the admin endpoint tells of it.
@@ -244,33 +239,67 @@ impl Dialect {
     }
 }
 
-impl Good {
-    pub(super) fn new_router(&self) -> Result<Router, Failure> {
-        instance(&self.plugin, &self.translation.table)
+impl Inputs {
+    fn are(&self, others: &Self) -> bool {
+        Arc::ptr_eq(&self.plugin, &others.plugin)
+            && self.environment == others.environment
+            && self.objects == others.objects
     }
 
-    fn report(&mut self, outcome: &Outcome, said: &HashMap<ObjectKey, Status>) -> Result<Option<Vec<Status>>, Failure> {
-        let Some(reporter) = &mut self.reporter else { return Ok(None) };
-        reporter.report(outcome, said).map(Some).inspect_err(|failure| {
-            self.reporter = None;
+    /// Translates, with an instance that may remember the translation before. Only what loads is good.
+    fn translate(
+        &self,
+        translator: Option<Translator>,
+        routers: usize,
+    ) -> Result<(Translation, Translator, Vec<Router>), TranslateError> {
+        let (translation, translator) = match translator {
+            Some(mut translator) => match translator.translate(&self.environment, &self.objects) {
+                // That it remembers may be why: memory is bounded.
+                Err(TranslateError::Failed(failure)) if !failure.overran => self.translate_afresh()?,
+                translated => (translated?, translator),
+            },
+            None => self.translate_afresh()?,
+        };
+        let routers =
+            (0..routers).map(|_| instance(&self.plugin, &translation.table)).collect::<Result<_, Failure>>()?;
+        Ok((translation, translator, routers))
+    }
+
+    fn translate_afresh(&self) -> Result<(Translation, Translator), TranslateError> {
+        let mut translator = self.plugin.translator()?;
+        let translation = translator.translate(&self.environment, &self.objects)?;
+        Ok((translation, translator))
+    }
+}
+
+impl Good {
+    pub(super) fn new_router(&self) -> Result<Router, Failure> {
+        instance(&self.inputs.plugin, &self.translation.table)
+    }
+
+    fn report(&mut self, outcome: &Outcome, said: &HashMap<ObjectKey, Status>) -> Result<Vec<Status>, Failure> {
+        let reported = self.translator().and_then(|translator| translator.report(outcome, said));
+        reported.inspect_err(|failure| {
+            self.translator = None;
             let subject = Subject::Plugin(failure.plugin.to_string());
             let message = format!("{failure}; what it translated is served, but its objects have no statuses");
             let finding = Finding::new(Severity::Error, subject, "report-failed", message);
             self.unreported = Some(finding.remedy("replace the plugin"));
         })
     }
-}
 
-/// Only a translation whose table loads is good.
-fn translate(
-    plugin: &RoutesPlugin,
-    environment: &Environment,
-    objects: &[Object],
-    instances: usize,
-) -> Result<(Translation, Reporter, Vec<Router>), TranslateError> {
-    let (translation, reporter) = plugin.translate(environment, objects)?;
-    let routers = (0..instances).map(|_| instance(plugin, &translation.table)).collect::<Result<Vec<_>, Failure>>()?;
-    Ok((translation, reporter, routers))
+    /// The instance that made the translation. Where another translation was tried with it in vain, one that makes the same
+    /// once more takes its place.
+    fn translator(&mut self) -> Result<&mut Translator, Failure> {
+        let translator = match self.translator.take() {
+            Some(translator) => translator,
+            None => self.inputs.translate_afresh().map(|(_, translator)| translator).map_err(|error| match error {
+                TranslateError::Failed(failure) => failure,
+                error => Failure::because(&self.inputs.plugin.name, "translate", error.to_string()),
+            })?,
+        };
+        Ok(self.translator.insert(translator))
+    }
 }
 
 /// The first call of an instance touches its memory for the first time; let that be here.

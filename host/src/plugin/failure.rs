@@ -40,7 +40,7 @@ impl Failure {
     }
 
     /// A call that returned, but not what it should have.
-    pub(super) fn because(plugin: &Arc<str>, call: &'static str, cause: impl Into<String>) -> Self {
+    pub(crate) fn because(plugin: &Arc<str>, call: &'static str, cause: impl Into<String>) -> Self {
         let cause = printable(cause, printable::SENTENCE);
         Self { plugin: Arc::clone(plugin), call, cause, overran: false, backtrace: Vec::new() }
     }

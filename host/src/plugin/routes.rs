@@ -48,7 +48,7 @@ pub struct RoutesPlugin {
 }
 
 /// What a dialect is told about this gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Environment {
     /// From the bootstrap file.
     pub gateway: Gateway,
@@ -64,8 +64,9 @@ impl Environment {
     }
 }
 
-/// The instance that made a translation; it renders its objects' statuses.
-pub struct Reporter {
+/// An instance that makes translations, and renders the statuses of the objects of its last one. What it remembers of one
+/// makes the next faster.
+pub struct Translator {
     plugin: Arc<str>,
     calls: Arc<Calls>,
     budget: Duration,
@@ -241,47 +242,15 @@ impl RoutesPlugin {
         Ok((store, instance))
     }
 
-    /// What the objects mean.
+    /// An instance that has translated nothing yet.
     ///
     /// # Errors
-    /// [`TranslateError`] when the plugin fails, refuses, or gives what cannot be executed.
-    pub fn translate(
-        &self,
-        environment: &Environment,
-        objects: &[Object],
-    ) -> Result<(Translation, Reporter), TranslateError> {
-        let (mut store, routes) = self.instantiate("translate", TRANSLATION_BYTES)?;
-        let gateway = &environment.gateway;
-        let environment = translator::Environment {
-            namespace: gateway.namespace.clone(),
-            labels: gateway.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            class_name: gateway.class_name.clone(),
-            controller_name: gateway.controller_name.clone(),
-            capabilities: environment.capabilities(),
-            config: environment.config.to_string(),
-        };
-        let objects: Vec<translator::Object> = objects
-            .iter()
-            .map(|object| translator::Object {
-                key: convert::key_out(&object.key),
-                version: object.version.clone(),
-                json: object.json.to_vec(),
-            })
-            .collect();
-        let guest = routes.sekisho_gateway_translator().clone();
-        let translated = self.calls.count("translate", || {
-            let translated = guest.call_translate(&mut store, &environment, &objects);
-            translated.map_err(|e| Failure::new(&self.name, "translate", &e))
-        })?;
-        let translation = match translated {
-            Ok(translation) => convert::translation(translation).map_err(TranslateError::Invalid)?,
-            Err(findings) => {
-                return Err(TranslateError::Refused(findings.into_iter().map(convert::finding).collect()));
-            }
-        };
+    /// When the plugin fails.
+    pub fn translator(&self) -> Result<Translator, Failure> {
+        let (store, routes) = self.instantiate("translate", TRANSLATION_BYTES)?;
         let (plugin, calls) = (Arc::clone(&self.name), Arc::clone(&self.calls));
-        let reporter = Reporter { plugin, calls, budget: self.limits.translate, store, guest };
-        Ok((translation, reporter))
+        let guest = routes.sekisho_gateway_translator().clone();
+        Ok(Translator { plugin, calls, budget: self.limits.translate, store, guest })
     }
 
     /// An instance that has loaded a table.
@@ -335,8 +304,41 @@ pub enum TranslateError {
     Invalid(String),
 }
 
-impl Reporter {
-    /// The statuses of the translated objects; of those that it `said` before, only what is another is taken apart.
+impl Translator {
+    /// What the objects mean. After a failure the instance must not be used again.
+    ///
+    /// # Errors
+    /// [`TranslateError`] when the plugin fails, refuses, or gives what cannot be executed.
+    pub fn translate(&mut self, environment: &Environment, objects: &[Object]) -> Result<Translation, TranslateError> {
+        store::arm(&mut self.store, self.budget, TRANSLATION_BYTES);
+        let gateway = &environment.gateway;
+        let environment = translator::Environment {
+            namespace: gateway.namespace.clone(),
+            labels: gateway.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            class_name: gateway.class_name.clone(),
+            controller_name: gateway.controller_name.clone(),
+            capabilities: environment.capabilities(),
+            config: environment.config.to_string(),
+        };
+        let objects: Vec<translator::Object> = objects
+            .iter()
+            .map(|object| translator::Object {
+                key: convert::key_out(&object.key),
+                version: object.version.clone(),
+                json: object.json.to_vec(),
+            })
+            .collect();
+        let translated = self.calls.count("translate", || {
+            let translated = self.guest.call_translate(&mut self.store, &environment, &objects);
+            translated.map_err(|e| Failure::new(&self.plugin, "translate", &e))
+        })?;
+        match translated {
+            Ok(translation) => convert::translation(translation).map_err(TranslateError::Invalid),
+            Err(findings) => Err(TranslateError::Refused(findings.into_iter().map(convert::finding).collect())),
+        }
+    }
+
+    /// The statuses of the objects that it last translated; of those that it `said` before, only what is another is taken apart.
     ///
     /// # Errors
     /// When the plugin fails.
@@ -433,9 +435,9 @@ impl std::fmt::Debug for Router {
     }
 }
 
-impl std::fmt::Debug for Reporter {
+impl std::fmt::Debug for Translator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reporter").field("plugin", &self.plugin).finish_non_exhaustive()
+        f.debug_struct("Translator").field("plugin", &self.plugin).finish_non_exhaustive()
     }
 }
 

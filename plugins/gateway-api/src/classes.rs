@@ -35,12 +35,13 @@ impl Classes {
 
 impl Class {
     fn read(object: &Object, controller: &str, findings: &mut Vec<Finding>) -> Option<Self> {
-        let (Typed { metadata, spec }, apart) = read_apart::<Typed<GatewayClassSpec>>(object, findings)?;
+        let (written, apart) = read_apart::<Typed<GatewayClassSpec>>(object, findings)?;
+        let Typed { metadata, spec } = &*written;
         if spec.controller_name != controller {
             return None;
         }
         findings.extend(apart);
-        let refused = spec.parameters_ref.map(|_| {
+        let refused = spec.parameters_ref.as_ref().map(|_| {
             let message = "this controller has no parameters, so the reference leads nowhere";
             let fault = Fault::new("invalid-parameters", "spec.parametersRef", message, "remove it");
             Findings::about(&object.key, findings).refuse(fault.because("InvalidParameters"))

@@ -77,18 +77,19 @@ pub(crate) fn read(
     list: &mut Vec<Finding>,
 ) -> Vec<Gateway> {
     let known: HashSet<_> = objects.iter().map(|object| object.key.clone()).collect();
-    let mut frontends = HashMap::new();
+    let mut written = HashMap::new();
     let ours = objects.into_iter().filter_map(|object| {
         let class = classes.find(&class(&object, list)?)?;
-        let Typed { metadata, spec } = sekisho_sdk::objects::read::<Typed<GatewaySpec>>(&object, list)?;
-        let seniority = Seniority::new(metadata.creation_timestamp, &object.key.namespace, &object.key.name);
+        let typed = sekisho_sdk::objects::read::<Typed<GatewaySpec>>(&object, list)?;
+        let Typed { metadata, spec } = &*typed;
+        let seniority = Seniority::new(metadata.creation_timestamp.clone(), &object.key.namespace, &object.key.name);
         let mut findings = Findings::about(&object.key, list);
         let mut refused = class.err().cloned();
         let address = address(&spec.addresses, unasked, &mut findings).unwrap_or_else(|problem| {
             refused.get_or_insert(problem);
             None
         });
-        if let Some(problem) = whole(&spec, &mut findings) {
+        if let Some(problem) = whole(spec, &mut findings) {
             refused.get_or_insert(problem);
         }
         let allowed = spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
@@ -106,10 +107,11 @@ pub(crate) fn read(
         let owner = Owner { key: &object.key, gateway: &object.key, set: None };
         let mut listeners = listeners::read(&spec.listeners, owner, tls, grants, &mut findings);
         conflicts::within(&mut listeners.iter_mut().collect::<Vec<_>>(), &mut findings);
-        frontends.insert(object.key.clone(), spec.tls);
+        let generation = metadata.generation;
+        written.insert(object.key.clone(), typed);
         Some(Gateway {
             key: object.key,
-            generation: metadata.generation,
+            generation,
             seniority,
             refused,
             address,
@@ -123,10 +125,12 @@ pub(crate) fn read(
     });
     let mut gateways: Vec<_> = ours.collect();
     gateways.sort_by(|a, b| a.seniority.cmp(&b.seniority));
-    let around = listener_sets::Surroundings { known: &known, tls: &frontends, grants, namespaces };
+    let around = listener_sets::Surroundings { known: &known, written: &written, grants, namespaces };
     listener_sets::attach(sets, &mut gateways, &around, list);
     for gateway in &gateways {
-        if let Some(frontend) = frontends.get(&gateway.key).and_then(|tls| tls.as_ref()?.frontend.as_ref()) {
+        if let Some(frontend) =
+            written.get(&gateway.key).and_then(|gateway| gateway.spec.tls.as_ref()?.frontend.as_ref())
+        {
             frontend.check(gateway, list);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::rc::Rc;
 
 use sekisho_sdk::{Finding, Object, ObjectKey};
 
@@ -9,7 +10,7 @@ use crate::finding::{Fault, Findings, Problem};
 use crate::gateways::Gateway;
 use crate::grants::Grants;
 use crate::listeners::{self, Owner};
-use crate::objects::gateway::GatewayTls;
+use crate::objects::gateway::GatewaySpec;
 use crate::objects::listener_set::{ListenerSetSpec, ParentGatewayRef};
 use crate::objects::{GROUP, Typed};
 use crate::precedence::Seniority;
@@ -31,8 +32,8 @@ pub(crate) struct ListenerSet {
 pub(crate) struct Surroundings<'s> {
     /// Every Gateway there is, also of other classes.
     pub(crate) known: &'s HashSet<ObjectKey>,
-    /// What `tls` of each of our Gateways says; it holds for the listeners of sets too.
-    pub(crate) tls: &'s HashMap<ObjectKey, Option<GatewayTls>>,
+    /// Our Gateways; what their `tls` says holds for the listeners of sets too.
+    pub(crate) written: &'s HashMap<ObjectKey, Rc<Typed<GatewaySpec>>>,
     pub(crate) grants: &'s Grants,
     pub(crate) namespaces: &'s Namespaces,
 }
@@ -43,7 +44,7 @@ struct Read {
     generation: i64,
     seniority: Seniority,
     gateway: usize,
-    spec: ListenerSetSpec,
+    written: Rc<Typed<ListenerSetSpec>>,
     findings: Vec<Finding>,
 }
 
@@ -76,9 +77,15 @@ pub(crate) fn attach(
         let first = gateway.listeners.len();
         if refused.is_none() {
             let owner = Owner { key: &set.key, gateway: &gateway.key, set: Some(gateway.sets.len()) };
-            let tls = around.tls.get(&gateway.key).and_then(Option::as_ref);
-            gateway.listeners.extend(listeners::read(&set.spec.listeners, owner, tls, around.grants, &mut findings));
-            if set.spec.listeners.is_empty() {
+            let tls = around.written.get(&gateway.key).and_then(|gateway| gateway.spec.tls.as_ref());
+            gateway.listeners.extend(listeners::read(
+                &set.written.spec.listeners,
+                owner,
+                tls,
+                around.grants,
+                &mut findings,
+            ));
+            if set.written.spec.listeners.is_empty() {
                 let message = "a ListenerSet needs a listener";
                 findings.refuse(Fault::new("missing-field", "spec.listeners", message, "add one"));
             }
@@ -96,7 +103,8 @@ fn read(
     known: &HashSet<ObjectKey>,
     list: &mut Vec<Finding>,
 ) -> Option<Read> {
-    let (Typed { metadata, spec }, findings) = read_apart::<Typed<ListenerSetSpec>>(&object, list)?;
+    let (written, findings) = read_apart::<Typed<ListenerSetSpec>>(&object, list)?;
+    let Typed { metadata, spec } = &*written;
     let gateway = parent(&spec.parent_ref, &object.key);
     let Some(place) = gateway.as_ref().and_then(|gateway| places.get(gateway)) else {
         match gateway {
@@ -119,8 +127,9 @@ fn read(
         }
         return None;
     };
-    let seniority = Seniority::new(metadata.creation_timestamp, &object.key.namespace, &object.key.name);
-    Some(Read { key: object.key, generation: metadata.generation, seniority, gateway: *place, spec, findings })
+    let generation = metadata.generation;
+    let seniority = Seniority::new(metadata.creation_timestamp.clone(), &object.key.namespace, &object.key.name);
+    Some(Read { key: object.key, generation, seniority, gateway: *place, written, findings })
 }
 
 /// The Gateway that a reference means.

@@ -39,7 +39,7 @@ pub(crate) enum Path {
 }
 
 /// A match as one kind of routes writes it.
-pub(crate) trait Matching: Default + DeserializeOwned {
+pub(crate) trait Matching: 'static + Default + DeserializeOwned {
     const KIND: RouteKind;
 
     /// What a rule without matches matches: everything.

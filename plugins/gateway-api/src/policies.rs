@@ -158,13 +158,14 @@ fn conflicts(policies: &mut [Policy], list: &mut Vec<Finding>) {
 
 impl Policy {
     fn read(object: &Object, services: &Services, list: &mut Vec<Finding>) -> Option<Self> {
-        let Some(BackendTlsPolicy { metadata, spec }) = sekisho_sdk::objects::read(object, list) else {
+        let Some(written) = sekisho_sdk::objects::read(object, list) else {
             return Self::unreadable(object, services, list);
         };
+        let BackendTlsPolicy { metadata, spec } = &*written;
         let mut findings = Findings::about(&object.key, list);
         let (targets, invalid) = targets::read(&spec.target_refs, &object.key, services, &mut findings);
         let mut reader = Reader { key: &object.key, findings, invalid, unresolved: Vec::new() };
-        reader.check_options(&spec);
+        reader.check_options(spec);
         let (sni, identity) = reader.identity(&spec.validation);
         let trust = reader.trust(&spec.validation);
         let Reader { invalid, unresolved, .. } = reader;
@@ -172,7 +173,7 @@ impl Policy {
         Some(Self {
             key: object.key.clone(),
             generation: metadata.generation,
-            seniority: Seniority::new(metadata.creation_timestamp, &object.key.namespace, &object.key.name),
+            seniority: Seniority::new(metadata.creation_timestamp.clone(), &object.key.namespace, &object.key.name),
             targets,
             invalid,
             conflict: None,

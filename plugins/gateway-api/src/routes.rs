@@ -60,7 +60,7 @@ struct Attached<R> {
     seniority: Rc<Seniority>,
     parents: Vec<Parent>,
     hostnames: Hostnames,
-    rules: Vec<R>,
+    written: Rc<Spec<R>>,
     /// About the route, not told yet.
     findings: Vec<Finding>,
 }
@@ -83,12 +83,12 @@ impl Route {
     fn of_requests<M: Matching>(object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
         let key = &object.key;
         let attached = Attached::<RuleSpec<M>>::read(M::KIND, object, around, growing)?;
-        let Attached { generation, seniority, parents, hostnames, rules, mut findings } = attached;
+        let Attached { generation, seniority, parents, hostnames, written, mut findings } = attached;
         let mut about = Findings::about(key, &mut findings);
         let mut rules = if parents.is_empty() {
             Vec::new()
         } else {
-            self::rules(&rules, &seniority, &key.namespace, &mut growing.backends, &mut about)
+            rules(&written.spec.rules, &seniority, &key.namespace, &mut growing.backends, &mut about)
         };
         for (place, hosts) in places(&parents, around.gateways, Some(&hostnames)) {
             let listener = &around.gateways[place.0].listeners[place.1];
@@ -113,7 +113,7 @@ impl Route {
     ) -> Option<Self> {
         let key = &object.key;
         let attached = Attached::<StreamRule>::read(kind, object, around, growing)?;
-        let Attached { generation, seniority, parents, hostnames, rules, mut findings } = attached;
+        let Attached { generation, seniority, parents, hostnames, written, mut findings } = attached;
         let mut about = Findings::about(key, &mut findings);
         let mut rule = None;
         if !parents.is_empty() {
@@ -124,8 +124,9 @@ impl Route {
             };
             let ways: Vec<_> = places.keys().map(|place| way(*place)).collect();
             let (namespace, backends) = (&key.namespace, &mut growing.backends);
+            let rules = &written.spec.rules;
             let rule =
-                rule.insert(streams::Rule::read(&rules, kind, &ways, &seniority, namespace, backends, &mut about));
+                rule.insert(streams::Rule::read(rules, kind, &ways, &seniority, namespace, backends, &mut about));
             for (place, hosts) in places {
                 let Some(emitted) = around.served(place) else { continue };
                 let stream = rule.stream(way(place), &mut growing.backends, &mut growing.streams);
@@ -143,10 +144,11 @@ impl Route {
     }
 }
 
-impl<R: DeserializeOwned> Attached<R> {
+impl<R: DeserializeOwned + 'static> Attached<R> {
     /// Reads what routes of all kinds have. None when it is none of our business.
     fn read(kind: RouteKind, object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
-        let (Spec { metadata, spec }, apart) = read_apart::<Spec<R>>(object, &mut growing.findings)?;
+        let (written, apart) = read_apart::<Spec<R>>(object, &mut growing.findings)?;
+        let Spec { metadata, spec } = &*written;
         let key = &object.key;
         if spec.parent_refs.is_empty() {
             // The field that would name one may be misspelt.
@@ -161,17 +163,17 @@ impl<R: DeserializeOwned> Attached<R> {
         let applicant = Applicant { kind, key, hostnames: named.then_some(&hostnames) };
         let mut parents: Vec<Parent> = Vec::new();
         let list_field = SPEC.below("parentRefs");
-        for (index, reference) in spec.parent_refs.into_iter().enumerate() {
+        for (index, reference) in spec.parent_refs.iter().enumerate() {
             let field = list_field.at(index);
-            let Some(target) = around.directory.find(&reference, key) else {
-                around.stray(&reference, key, field, &mut growing.findings);
+            let Some(target) = around.directory.find(reference, key) else {
+                around.stray(reference, key, field, &mut growing.findings);
                 continue;
             };
-            if parents.iter().any(|parent| parent.reference == reference) {
+            if parents.iter().any(|parent| parent.reference == *reference) {
                 findings.warn(Fault::new("duplicate-parent", field, "the same parent is named before", "remove it"));
                 continue;
             }
-            parents.push(around.directory.attach(reference, target, applicant, field, &mut findings));
+            parents.push(around.directory.attach(reference.clone(), target, applicant, field, &mut findings));
         }
         if parents.is_empty() {
             return None;
@@ -185,8 +187,9 @@ impl<R: DeserializeOwned> Attached<R> {
                 "name the Gateways in `parentRefs`",
             ));
         }
-        let seniority = Rc::new(Seniority::new(metadata.creation_timestamp, &key.namespace, &key.name));
-        Some(Self { generation: metadata.generation, seniority, parents, hostnames, rules: spec.rules, findings: list })
+        let seniority = Rc::new(Seniority::new(metadata.creation_timestamp.clone(), &key.namespace, &key.name));
+        let generation = metadata.generation;
+        Some(Self { generation, seniority, parents, hostnames, written, findings: list })
     }
 }
 

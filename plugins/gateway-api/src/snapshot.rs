@@ -2,12 +2,12 @@
 //! thousand of them are never held twice.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
-use sekisho_sdk::objects::read;
+use sekisho_sdk::objects::{read, read_part};
 use sekisho_sdk::{Finding, Object, ObjectKey, Severity};
 use serde::de::DeserializeOwned;
 
-use crate::finding::{Fault, Findings};
 use crate::grants::Grants;
 use crate::kinds::RouteKind;
 use crate::objects::{GROUP, Namespace, ReferenceGrantSpec, Service, Typed};
@@ -27,11 +27,11 @@ pub(crate) struct Snapshot {
 
 /// Services by namespace and name.
 #[derive(Default)]
-pub(crate) struct Services(HashMap<String, HashMap<String, Service>>);
+pub(crate) struct Services(HashMap<String, HashMap<String, Rc<Service>>>);
 
 /// Labels of Namespaces by name.
 #[derive(Default)]
-pub(crate) struct Namespaces(HashMap<String, BTreeMap<String, String>>);
+pub(crate) struct Namespaces(HashMap<String, Rc<Namespace>>);
 
 impl Snapshot {
     pub(crate) fn read(objects: Vec<Object>, findings: &mut Vec<Finding>) -> Self {
@@ -52,14 +52,14 @@ impl Snapshot {
                     }
                 }
                 ("", "Service") => {
-                    if let Some(service) = read_foreign(&object, findings) {
+                    if let Some(service) = read_part(&object, findings) {
                         let ObjectKey { namespace, name, .. } = object.key;
                         snapshot.services.0.entry(namespace).or_default().insert(name, service);
                     }
                 }
                 ("", "Namespace") => {
-                    if let Some(Namespace { metadata }) = read_foreign(&object, findings) {
-                        snapshot.namespaces.0.insert(object.key.name, metadata.labels);
+                    if let Some(namespace) = read_part(&object, findings) {
+                        snapshot.namespaces.0.insert(object.key.name, namespace);
                     }
                 }
                 _ => {}
@@ -77,37 +77,22 @@ impl Snapshot {
 
 impl Services {
     pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<&Service> {
-        self.0.get(namespace)?.get(name)
+        Some(self.0.get(namespace)?.get(name)?)
     }
 }
 
 impl Namespaces {
     /// None when there is no such Namespace.
     pub(crate) fn labels(&self, name: &str) -> Option<&BTreeMap<String, String>> {
-        self.0.get(name)
+        Some(&self.0.get(name)?.metadata.labels)
     }
 }
 
-/// Reads a kind of which only a part matters here, so that its other fields are no news.
-fn read_foreign<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
-    serde_json::from_slice(&object.json)
-        .map_err(|error| {
-            let fault = Fault::new(
-                "invalid-object",
-                "",
-                error.to_string(),
-                "correct the field; until then the object is left out",
-            );
-            Findings::about(&object.key, findings).refuse(fault);
-        })
-        .ok()
-}
-
 /// Reads an object of which it is not known yet whether it is ours: what only warns is kept apart until then.
-pub(crate) fn read_apart<T: DeserializeOwned>(
+pub(crate) fn read_apart<T: DeserializeOwned + 'static>(
     object: &Object,
     findings: &mut Vec<Finding>,
-) -> Option<(T, Vec<Finding>)> {
+) -> Option<(Rc<T>, Vec<Finding>)> {
     let mut apart = Vec::new();
     let value = read(object, &mut apart);
     match value {

@@ -239,19 +239,20 @@ fn read(
     domain: &str,
     findings: &mut Findings,
 ) -> Option<(Order, Written, Rule)> {
-    let objects::DestinationRule { metadata, spec } = read_object(object, findings.list())?;
+    let read = read_object(object, findings.list())?;
+    let objects::DestinationRule { metadata, spec } = &*read;
     let key = &object.key;
     let at = Place::root(key, "spec");
     let owner = Owner { key, gateway_namespace };
     let policy =
         spec.traffic_policy.as_ref().map(|said| policy::read(said, owner, &at.field("trafficPolicy"), findings));
     let subsets = subsets(&spec.subsets, owner, &at, findings);
-    let selector = spec.workload_selector.map(|said| {
+    let selector = spec.workload_selector.as_ref().map(|said| {
         check_selector(&said.match_labels, &at.field("workloadSelector"), findings);
-        said.match_labels
+        said.match_labels.clone()
     });
     check_exports(&spec.export_to, &key.namespace, Hiding::Refused, &at, findings);
-    let mut exports: BTreeSet<String> = spec.export_to.into_iter().collect();
+    let mut exports: BTreeSet<String> = spec.export_to.iter().cloned().collect();
     if selector.is_some() {
         let own = exports.iter().all(|word| word == "." || *word == key.namespace);
         if !own {
@@ -261,7 +262,7 @@ fn read(
         exports = BTreeSet::from([".".to_owned()]);
     }
     let host = host(&spec.host, key, domain, &at, findings)?;
-    let order = (selector.is_none(), metadata.creation_timestamp, key.name.clone(), key.namespace.clone());
+    let order = (selector.is_none(), metadata.creation_timestamp.clone(), key.name.clone(), key.namespace.clone());
     let written = Written { key: key.clone(), host, subsets: subsets.clone() };
     let namespace = key.namespace.clone();
     let rule = Rule { namespace, exports, selector, policy: policy.map(Rc::new), subsets, absorbed: false };

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use sekisho_sdk::objects::read;
 use sekisho_sdk::{Environment, Object, ObjectKey, Origin};
@@ -72,7 +73,7 @@ pub(crate) fn read_all(
         .iter()
         .filter_map(|object| {
             let mut said = Vec::new();
-            let gateway: Option<objects::Gateway> = read(object, &mut said);
+            let gateway: Option<Rc<objects::Gateway>> = read(object, &mut said);
             let Some(gateway) = gateway else {
                 findings.list().append(&mut said);
                 return None;

@@ -6,6 +6,7 @@ use std::sync::Once;
 
 use crate::bindings::routes::exports::sekisho::gateway::{router, translator};
 use crate::bindings::secrets::exports::sekisho::gateway::decoder;
+use crate::objects::memory;
 use crate::{RoutePlugin, Router, SecretPlugin};
 
 /// The component of a [`RoutePlugin`].
@@ -29,7 +30,9 @@ impl<P: RoutePlugin> translator::Guest for Routes<P> {
         objects: Vec<translator::Object>,
     ) -> Result<translator::Translation, Vec<translator::Finding>> {
         log_panics();
-        let (translation, plugin) = P::translate(env, objects)?;
+        // What was left for reports takes as much memory again.
+        REPORT.set(None);
+        let (translation, plugin) = memory::translating(|| P::translate(env, objects))?;
         REPORT.set(Some(Box::new(move |outcome| plugin.report(outcome))));
         Ok(translation)
     }

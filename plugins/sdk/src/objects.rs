@@ -1,13 +1,39 @@
 //! Reading Kubernetes-style objects: typed, with a finding for every field that is wrong or unknown.
 
+pub(crate) mod memory;
+
+use std::rc::Rc;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Finding, Object, ObjectKey, Origin, Severity};
 
 /// Reads an object's JSON as `T`. A field of a wrong type is an error and gives nothing; a field that `T` does not
-/// know is a warning and is passed over.
-pub fn read<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
+/// know is a warning and is passed over. What the translation before read of the same bytes is not read again.
+pub fn read<T: DeserializeOwned + 'static>(object: &Object, findings: &mut Vec<Finding>) -> Option<Rc<T>> {
+    memory::recall(object, Strictness::Whole, findings, |findings| read_whole(object, findings))
+}
+
+/// The same for an object of which only a part matters, like a core Service: fields that `T` does not know are no news.
+pub fn read_part<T: DeserializeOwned + 'static>(object: &Object, findings: &mut Vec<Finding>) -> Option<Rc<T>> {
+    memory::recall(object, Strictness::Part, findings, |findings| {
+        let read = serde_json::from_slice(&object.json);
+        if read.is_err() {
+            findings.push(unreadable::<T>(object));
+        }
+        read.ok()
+    })
+}
+
+/// Whether unknown fields are worth a word.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Strictness {
+    Whole,
+    Part,
+}
+
+fn read_whole<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(&object.json);
     let read = serde_ignored::deserialize(&mut json, |path| {
@@ -35,15 +61,6 @@ pub fn read<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -
             None
         }
     }
-}
-
-/// Reads an object of which only a part matters, like a core Service: fields that `T` does not know are no news.
-pub fn read_part<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
-    let read = serde_json::from_slice(&object.json);
-    if read.is_err() {
-        findings.push(unreadable::<T>(object));
-    }
-    read.ok()
 }
 
 /// Reads once more, now noting the way to the fault; that costs too much to be done for every object.

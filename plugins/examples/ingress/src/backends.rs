@@ -1,6 +1,7 @@
 //! Where rules lead: one cluster for each port of a Service that is used. Its endpoints are the host's to follow.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use sekisho_sdk::model::{Action, Cluster, Destination, Endpoints, Forward, Response, Target};
 use sekisho_sdk::objects::{finding, read_part};
@@ -11,7 +12,7 @@ use crate::{count, is};
 
 /// The Services, and the clusters made of them so far.
 pub(crate) struct Backends {
-    services: HashMap<ServiceName, ServiceSpec>,
+    services: HashMap<ServiceName, Rc<Typed<ServiceSpec>>>,
     known: HashMap<String, u32>,
     pub(crate) clusters: Vec<Cluster>,
 }
@@ -24,7 +25,7 @@ impl Backends {
         let services = objects.iter().filter(|object| is(object, "", "Service"));
         let services = services.filter_map(|object| {
             let service = read_part::<Typed<ServiceSpec>>(object, findings)?;
-            Some(((object.key.namespace.clone(), object.key.name.clone()), service.spec))
+            Some(((object.key.namespace.clone(), object.key.name.clone()), service))
         });
         Self { services: services.collect(), known: HashMap::new(), clusters: Vec::new() }
     }
@@ -56,7 +57,7 @@ impl Backends {
             let message = format!("there is no Service `{}` in namespace `{namespace}`", backend.name);
             return refuse("backend-not-found", "service.name", message, "create it, or correct the name");
         };
-        let Some(port) = service.ports.iter().find(|port| port.is_meant_by(&backend.port)) else {
+        let Some(port) = service.spec.ports.iter().find(|port| port.is_meant_by(&backend.port)) else {
             let message = format!("Service `{}` has no such TCP port", backend.name);
             return refuse("backend-not-found", "service.port", message, "give the name or number of one that it has");
         };

@@ -29,9 +29,8 @@ impl Classes {
     pub(crate) fn read(objects: &[Object], environment: &Environment, findings: &mut Vec<Finding>) -> Self {
         let mut classes = Self { ours: HashSet::from([environment.class_name.clone()]), default_is_ours: None };
         for object in objects.iter().filter(|object| is(object, GROUP, "IngressClass")) {
-            let Some(Typed { metadata, spec }) = read_part::<Typed<IngressClassSpec>>(object, findings) else {
-                continue;
-            };
+            let Some(class) = read_part::<Typed<IngressClassSpec>>(object, findings) else { continue };
+            let Typed { metadata, spec } = &*class;
             let is_ours = spec.controller == environment.controller_name;
             if metadata.annotations.get(IS_DEFAULT).is_some_and(|value| value == "true") {
                 *classes.default_is_ours.get_or_insert(is_ours) |= is_ours;
@@ -58,7 +57,8 @@ impl Classes {
         struct Class {
             ingress_class_name: Option<String>,
         }
-        let Some(Typed { metadata, spec }) = read_part::<Typed<Class>>(object, findings) else { return false };
+        let Some(ingress) = read_part::<Typed<Class>>(object, findings) else { return false };
+        let Typed { metadata, spec } = &*ingress;
         match metadata.annotations.get(LEGACY_CLASS).or(spec.ingress_class_name.as_ref()) {
             Some(class) => self.ours.contains(class),
             None => self.default_is_ours.unwrap_or_else(|| {

@@ -21,17 +21,18 @@ pub(super) struct Entry {
 }
 
 pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Option<Entry> {
-    let ServiceEntry { metadata, spec } = read_object(object, findings.list())?;
+    let written = read_object(object, findings.list())?;
+    let ServiceEntry { metadata, spec } = &*written;
     let key = &object.key;
     let at = Place::root(key, "spec");
-    remark(&spec, &at, findings);
-    check_addresses(&spec, &at, findings);
+    remark(spec, &at, findings);
+    check_addresses(spec, &at, findings);
     check_exports(&spec.export_to, &key.namespace, Hiding::Allowed, &at, findings);
-    let ports: Rc<[Port]> = ports(&spec, &at, findings).into();
-    let members = members(&spec, &ports, &at, findings);
+    let ports: Rc<[Port]> = ports(spec, &at, findings).into();
+    let members = members(spec, &ports, &at, findings);
     let exports = Exports::read(spec.export_to.iter().map(String::as_str), &key.namespace);
     let names: Rc<[String]> = spec.subject_alt_names.clone().into();
-    let backings = hosts(&spec, key, domain, &at, findings).into_iter().map(|host| Backing {
+    let backings = hosts(spec, key, domain, &at, findings).into_iter().map(|host| Backing {
         object: key.clone(),
         name: host.clone(),
         exports: exports.clone(),
@@ -42,7 +43,7 @@ pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Op
     });
     let backings = backings.collect();
     let ObjectKey { namespace, name, .. } = key.clone();
-    Some(Entry { age: (metadata.creation_timestamp, name, namespace), backings })
+    Some(Entry { age: (metadata.creation_timestamp.clone(), name, namespace), backings })
 }
 
 /// Each once, whole.

@@ -15,10 +15,12 @@ const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
 pub(super) fn read(object: &Object, domain: &str, findings: &mut Findings) -> Option<Backing> {
     // Services have fields that no gateway reads; only what makes one unreadable concerns us.
-    let Service { metadata, spec } = read_part(object, findings.list())?;
+    let service = read_part(object, findings.list())?;
+    let Service { metadata, spec } = &*service;
     let key = &object.key;
     let exports = metadata.annotations.get(EXPORT_TO).map(String::as_str).into_iter().flat_map(|list| list.split(','));
-    let members = if spec.r#type == "ExternalName" { Members::Alias(spec.external_name) } else { Members::Service };
+    let members =
+        if spec.r#type == "ExternalName" { Members::Alias(spec.external_name.clone()) } else { Members::Service };
     let ports = spec.ports.iter().enumerate().filter(|(_, port)| port.protocol != "UDP");
     Some(Backing {
         host: format!("{}.{}.svc.{domain}", key.name, key.namespace),

@@ -88,10 +88,11 @@ impl Delegate {
             return Err(refusal("delegate-not-found", message, "create it, or correct the name"));
         };
         // What is wrong with it is said where all objects are read.
-        let Some(VirtualService { spec, .. }) = read_part(object, &mut Vec::new()) else {
+        let Some(written) = read_part(object, &mut Vec::new()) else {
             let message = format!("VirtualService {namespace}/{name} cannot be read; the rule answers 500");
             return Err(refusal("delegate-not-found", message, "correct it"));
         };
+        let VirtualService { spec, .. } = &*written;
         if !spec.hosts.is_empty() {
             let message = format!(
                 "VirtualService {namespace}/{name} has hosts, so that it cannot be delegated to; the rule answers 500"
@@ -99,7 +100,7 @@ impl Delegate {
             return Err(refusal("delegate-not-found", message, "remove its `hosts`, or write its rules here"));
         }
         let exports = Exports::read(spec.export_to.iter().map(String::as_str), namespace);
-        Ok(Self { key: object.key.clone(), rules: spec.http, exports })
+        Ok(Self { key: object.key.clone(), rules: spec.http.clone(), exports })
     }
 
     /// A rule of this delegate under a rule of a root; the position of its match that is not part of the root's, if one

@@ -1,0 +1,153 @@
+//! What was read of objects in the translation before, so that of ten thousand objects only those that changed are read
+//! again.
+//!
+//! It answers only for the very bytes that it was made of, and therefore makes a translation faster, never another. The
+//! first translation of an instance remembers nothing: most instances are never asked again.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::Strictness;
+use crate::{Finding, Object, ObjectKey};
+
+/// JSON that is remembered at most, in bytes; what was read of it takes about as much again. The memory of an instance is
+/// bounded, and what it needs for a translation comes first.
+const MOST_BYTES: usize = 12 << 20;
+
+thread_local! {
+    static MEMORY: RefCell<Memory> = RefCell::default();
+}
+
+/// What was read of the objects of one instance.
+#[derive(Default)]
+struct Memory {
+    /// How often objects were translated.
+    translations: u64,
+    bytes: usize,
+    read: HashMap<(TypeId, Strictness), HashMap<ObjectKey, Read>>,
+}
+
+struct Read {
+    json: Vec<u8>,
+    /// None where the object cannot be read.
+    value: Option<Rc<dyn Any>>,
+    findings: Vec<Finding>,
+    /// The translation that last asked for it.
+    used: u64,
+}
+
+/// Makes one translation with what is remembered; what it does not ask for is forgotten.
+pub(crate) fn translating<R>(translate: impl FnOnce() -> R) -> R {
+    MEMORY.with_borrow_mut(|memory| memory.translations += 1);
+    let translated = translate();
+    MEMORY.with_borrow_mut(Memory::forget);
+    translated
+}
+
+/// What `read` makes of an object, or made of the same bytes before.
+pub(super) fn recall<T: 'static>(
+    object: &Object,
+    strictness: Strictness,
+    findings: &mut Vec<Finding>,
+    read: impl FnOnce(&mut Vec<Finding>) -> Option<T>,
+) -> Option<Rc<T>> {
+    let of = (TypeId::of::<T>(), strictness);
+    let recalled = MEMORY.with_borrow_mut(|memory| {
+        let now = memory.translations;
+        let known = memory.read.get_mut(&of)?.get_mut(&object.key).filter(|known| known.json == object.json)?;
+        known.used = now;
+        findings.extend(known.findings.iter().cloned());
+        Some(known.value.clone())
+    });
+    if let Some(value) = recalled {
+        return value.and_then(|value| value.downcast().ok());
+    }
+    let mut said = Vec::new();
+    let value = read(&mut said).map(Rc::new);
+    findings.extend(said.iter().cloned());
+    MEMORY.with_borrow_mut(|memory| memory.keep(of, object, value.clone().map(|value| value as Rc<dyn Any>), said));
+    value
+}
+
+impl Memory {
+    fn keep(&mut self, of: (TypeId, Strictness), object: &Object, value: Option<Rc<dyn Any>>, findings: Vec<Finding>) {
+        if self.translations < 2 || self.bytes + object.json.len() > MOST_BYTES {
+            return;
+        }
+        self.bytes += object.json.len();
+        let read = Read { json: object.json.clone(), value, findings, used: self.translations };
+        if let Some(before) = self.read.entry(of).or_default().insert(object.key.clone(), read) {
+            self.bytes -= before.json.len();
+        }
+    }
+
+    fn forget(&mut self) {
+        let Self { translations, bytes, read } = self;
+        for read in read.values_mut() {
+            read.retain(|_, read| {
+                let kept = read.used == *translations;
+                if !kept {
+                    *bytes -= read.json.len();
+                }
+                kept
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::Severity;
+    use crate::objects::finding;
+
+    struct Length(usize);
+
+    fn object(name: &str, json: &str) -> Object {
+        let key = ObjectKey::new("example.com", "Thing", "default", name);
+        Object { key, version: "v1".to_owned(), json: json.as_bytes().to_vec() }
+    }
+
+    /// Reads them in a translation; their lengths, how many had to be read, and what was said.
+    fn translate(objects: &[Object]) -> (Vec<Option<usize>>, usize, usize) {
+        let (read, mut findings) = (Cell::new(0), Vec::new());
+        let lengths = translating(|| {
+            let mut length = |object: &Object| {
+                recall(object, Strictness::Whole, &mut findings, |findings| {
+                    read.set(read.get() + 1);
+                    findings.push(finding(Severity::Info, "read", &object.key, "", ""));
+                    (!object.json.is_empty()).then_some(Length(object.json.len()))
+                })
+            };
+            objects.iter().map(|object| length(object).map(|length| length.0)).collect()
+        });
+        (lengths, read.get(), findings.len())
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_read_again() {
+        let (a, b, changed) = (object("a", "1"), object("b", ""), object("a", "22"));
+        let both = [a.clone(), b.clone()];
+        assert_eq!(translate(&both), (vec![Some(1), None], 2, 2));
+        assert_eq!(translate(&both), (vec![Some(1), None], 2, 2), "the first leaves nothing behind");
+        assert_eq!(translate(&both), (vec![Some(1), None], 0, 2), "but what was said is said again");
+        assert_eq!(translate(&[changed.clone(), b]), (vec![Some(2), None], 1, 2));
+        assert_eq!(translate(std::slice::from_ref(&changed)), (vec![Some(2)], 0, 1));
+        assert_eq!(translate(&both), (vec![Some(1), None], 2, 2), "what nobody asked for is forgotten");
+        let bytes = MEMORY.with_borrow(|memory| memory.bytes);
+        assert_eq!(bytes, 1);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let large = "x".repeat(MOST_BYTES / 2 + 1);
+        let both = [object("a", &large), object("b", &large)];
+        translate(&both);
+        assert_eq!(translate(&both).1, 2);
+        assert_eq!(translate(&both).1, 1);
+    }
+}
