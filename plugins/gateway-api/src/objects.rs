@@ -12,20 +12,13 @@ pub(crate) mod route;
 
 use std::collections::BTreeMap;
 
+use sekisho_sdk::ServiceSpec;
 use sekisho_sdk::objects::Metadata;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// The API group of every kind but Service and Namespace.
 pub(crate) const GROUP: &str = "gateway.networking.k8s.io";
-
-/// An object: what every kind has, and its spec.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Typed<S> {
-    #[serde(default)]
-    pub(crate) metadata: Metadata,
-    pub(crate) spec: S,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -78,23 +71,6 @@ pub(crate) struct LabelExpression {
 #[serde(default)]
 pub(crate) struct Service {
     pub(crate) spec: ServiceSpec,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct ServiceSpec {
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) ports: Vec<ServicePort>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct ServicePort {
-    pub(crate) name: String,
-    pub(crate) port: u16,
-    pub(crate) protocol: Option<String>,
-    pub(crate) app_protocol: Option<String>,
 }
 
 /// The part of a core Namespace that selectors need.
