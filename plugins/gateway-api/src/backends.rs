@@ -3,19 +3,17 @@
 
 use std::collections::HashMap;
 
-use sekisho_sdk::ObjectKey;
-use sekisho_sdk::model::{Cluster, Endpoints, ServicePort, Source, UpstreamProtocol, UpstreamTls};
+use sekisho_sdk::model::{Cluster, Endpoints, Source, UpstreamProtocol, UpstreamTls};
+use sekisho_sdk::{Clusters, ObjectKey, ServicePort, Services};
 
 use crate::field::Field;
 use crate::finding::Fault;
 use crate::gateways::Gateway;
 use crate::grants::{Grants, Referrer};
 use crate::kinds::RouteKind;
-use crate::objects::ServicePort as PortSpec;
 use crate::objects::http_route::BackendRef;
 use crate::objects::route::{BackendObjectRef, StreamBackendRef};
 use crate::policies::{Policies, Port};
-use crate::snapshot::Services;
 
 const NOT_FOUND: &str = "BackendNotFound";
 
@@ -27,9 +25,8 @@ pub(crate) struct Backends<'s> {
     pub(crate) policies: Policies,
     /// The translation's, which policies add to.
     pub(crate) sources: Vec<Source>,
-    pub(crate) clusters: Vec<Cluster>,
-    /// By name, which tells how each is spoken to and by whom.
-    known: HashMap<String, u32>,
+    /// The names tell how each is spoken to and by whom.
+    pub(crate) clusters: Clusters,
     /// The policies that are about a cluster's port, by cluster.
     pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
@@ -78,46 +75,30 @@ impl<'s> Backends<'s> {
         policies: Policies,
         sources: Vec<Source>,
     ) -> Self {
-        Self {
-            services,
-            grants,
-            gateways,
-            policies,
-            sources,
-            clusters: Vec::new(),
-            known: HashMap::new(),
-            concerns: HashMap::new(),
-        }
+        Self { services, grants, gateways, policies, sources, clusters: Clusters::default(), concerns: HashMap::new() }
     }
 
     /// The Gateway of this index, if one of these clusters has to be reached in a way of its own from there.
     pub(crate) fn showing(&self, gateway: usize, clusters: &[u32]) -> Option<usize> {
         self.gateways[gateway].client_certificate.as_ref()?;
-        clusters.iter().any(|cluster| self.clusters[*cluster as usize].tls.is_some()).then_some(gateway)
+        clusters.iter().any(|cluster| self.clusters[*cluster].tls.is_some()).then_some(gateway)
     }
 
     /// The cluster as the Gateway reaches it that has a client certificate to show there.
     pub(crate) fn through(&mut self, cluster: u32, gateway: usize) -> u32 {
         let Gateway { key, client_certificate, .. } = &self.gateways[gateway];
-        let Cluster { name, tls: Some(tls), .. } = &self.clusters[cluster as usize] else { return cluster };
+        let Cluster { name, tls: Some(tls), .. } = &self.clusters[cluster] else { return cluster };
         let credential = client_certificate.as_ref().and_then(|certificate| certificate.emitted);
         let name = format!("{name} for {}/{}", key.namespace, key.name);
-        if let Some(known) = self.known.get(&name) {
-            return *known;
+        if let Some(known) = self.clusters.find(&name) {
+            return known;
         }
         let tls = UpstreamTls { credential, ..tls.clone() };
-        let shown = Cluster { name, tls: Some(tls), ..self.clusters[cluster as usize].clone() };
-        let index = self.add(shown);
+        let shown = Cluster { name, tls: Some(tls), ..self.clusters[cluster].clone() };
+        let index = self.clusters.add(shown);
         if let Some(policies) = self.concerns.get(&cluster).cloned() {
             self.concerns.insert(index, policies);
         }
-        index
-    }
-
-    fn add(&mut self, cluster: Cluster) -> u32 {
-        let index = u32::try_from(self.clusters.len()).expect("fewer clusters than bytes of memory");
-        self.known.insert(cluster.name.clone(), index);
-        self.clusters.push(cluster);
         index
     }
 
@@ -162,18 +143,13 @@ impl<'s> Backends<'s> {
         };
         let way = way(spec, user, protocol, !there.is_empty());
         let name = format!("{home}/{}:{port}{way}", reference.name);
-        if let Some(index) = self.known.get(&name) {
-            return Ok(*index);
+        if let Some(index) = self.clusters.find(&name) {
+            return Ok(index);
         }
         let tls = followed.map(|policy| self.policies.tls(policy, &mut self.sources));
-        let endpoints = Endpoints::Service(ServicePort {
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            port,
-            labels: Vec::new(),
-        });
-        let cluster = Cluster::new(name, key.at(format!("spec.ports[{index}]")), endpoints);
-        let index = self.add(Cluster { protocol, tls, ..cluster });
+        let origin = key.at(format!("spec.ports[{index}]"));
+        let cluster = Cluster::new(name, origin, Endpoints::of_service(&key, port));
+        let index = self.clusters.add(Cluster { protocol, tls, ..cluster });
         if !policies.is_empty() {
             self.concerns.insert(index, policies.to_vec());
         }
@@ -184,25 +160,24 @@ impl<'s> Backends<'s> {
     pub(crate) fn is_policed(&self, reference: Reference<'_>, namespace: &str) -> bool {
         let home = reference.namespace.unwrap_or(namespace);
         let service = self.services.find(home, reference.name);
-        let ports = service.into_iter().flat_map(|service| &service.spec.ports);
+        let ports = service.into_iter().flat_map(|service| &service.ports);
         let mut named = ports.filter(|spec| Some(i64::from(spec.port)) == reference.port);
         named.any(|spec| !self.policies.about(Port::of(home, reference.name, spec)).is_empty())
     }
 
     /// A port of a Service, and its place in the list.
-    fn port(&self, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<(usize, &'s PortSpec), Fault> {
+    fn port(&self, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<(usize, &'s ServicePort), Fault> {
         let fault = |code, message: String, remedy: &str| Fault::new(code, field, message, remedy).because(NOT_FOUND);
         let Some(service) = self.services.find(&key.namespace, &key.name) else {
             let message = format!("there is no Service `{}` in namespace `{}`", key.name, key.namespace);
             return Err(fault("backend-not-found", message, "create it, or correct the name"));
         };
-        if service.spec.kind == "ExternalName" {
+        if service.r#type.as_deref() == Some("ExternalName") {
             let message = format!("Service `{}` is of type ExternalName, which is not followed", key.name);
             return Err(fault("backend-not-found", message, "use a Service with endpoints"));
         }
-        let tcp = |protocol: &Option<String>| protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
-        let mut ports = service.spec.ports.iter().enumerate();
-        ports.find(|(_, spec)| spec.port == port && tcp(&spec.protocol)).ok_or_else(|| {
+        let mut ports = service.ports.iter().enumerate();
+        ports.find(|(_, spec)| spec.port == port && spec.is_tcp()).ok_or_else(|| {
             let message = format!("Service `{}` in namespace `{}` has no TCP port {port}", key.name, key.namespace);
             fault("backend-not-found", message, "use one of its ports")
         })
@@ -210,7 +185,7 @@ impl<'s> Backends<'s> {
 }
 
 /// How a port is spoken to, for logs and metrics, where that is not what the port itself says.
-fn way(spec: &PortSpec, user: User<'_>, protocol: UpstreamProtocol, policed: bool) -> &'static str {
+fn way(spec: &ServicePort, user: User<'_>, protocol: UpstreamProtocol, policed: bool) -> &'static str {
     let http2 = spec.app_protocol.as_deref() == Some("kubernetes.io/h2c");
     match (user.sealed && policed, protocol == UpstreamProtocol::Http2) {
         (true, _) => " as sent",
@@ -222,7 +197,7 @@ fn way(spec: &PortSpec, user: User<'_>, protocol: UpstreamProtocol, policed: boo
 
 /// What is spoken on a port (GEP-1911). Where its `appProtocol` is one over TLS, a policy has to say who is trusted.
 fn protocol(
-    spec: &PortSpec,
+    spec: &ServicePort,
     kind: RouteKind,
     tls: bool,
     service: &ObjectKey,

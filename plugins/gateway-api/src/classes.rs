@@ -1,9 +1,9 @@
 //! GatewayClasses: which Gateways are ours.
 
-use sekisho_sdk::{Environment, Finding, Object, ObjectKey};
+use sekisho_sdk::{Environment, Finding, Object, ObjectKey, Typed};
 
 use crate::finding::{Fault, Findings, Problem};
-use crate::objects::{GatewayClassSpec, Typed};
+use crate::objects::GatewayClassSpec;
 use crate::snapshot::read_apart;
 
 /// A GatewayClass that carries our controller name.

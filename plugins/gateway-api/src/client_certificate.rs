@@ -36,7 +36,7 @@ impl ClientCertificate {
             Ok(secret) => (vec![secret], None),
             Err(fault) => (Vec::new(), Some(findings.refuse(in_gateway_words(fault)))),
         };
-        Self { source: tls::source(gateway.at(field), Role::Credential, candidates), unresolved, emitted: None }
+        Self { source: Source::new(gateway.at(field), Role::Credential, candidates), unresolved, emitted: None }
     }
 }
 

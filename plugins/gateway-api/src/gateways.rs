@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use sekisho_sdk::model::Address;
-use sekisho_sdk::{Finding, Object, ObjectKey};
+use sekisho_sdk::{Finding, Object, ObjectKey, Typed};
 use serde::Deserialize;
 
 use crate::classes::Classes;
@@ -14,7 +14,6 @@ use crate::finding::{Fault, Findings, Problem};
 use crate::grants::Grants;
 use crate::listener_sets::{self, ListenerSet};
 use crate::listeners::{self, FromNamespaces, Listener, Owner, conflicts};
-use crate::objects::Typed;
 use crate::objects::gateway::{Address as AddressSpec, Frontend, GatewaySpec, GatewayTls};
 use crate::precedence::Seniority;
 use crate::snapshot::Namespaces;

@@ -49,27 +49,22 @@ impl RoutePlugin for GatewayApi {
     type Router = sekisho_sdk::table::Table;
 
     fn describe() -> Description {
-        let kind = |group: &str, kind: &str, versions: &[&str]| Kind {
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            versions: versions.iter().map(ToString::to_string).collect(),
-        };
         let served = ["v1", "v1beta1"];
         Description {
             dialect: "gateway-api".to_owned(),
             reads: vec![
-                kind(objects::GROUP, "GatewayClass", &served),
-                kind(objects::GROUP, "Gateway", &served),
-                kind(objects::GROUP, "ListenerSet", &["v1"]),
-                kind(objects::GROUP, "HTTPRoute", &served),
-                kind(objects::GROUP, "GRPCRoute", &["v1"]),
-                kind(objects::GROUP, "TLSRoute", &["v1"]),
-                kind(objects::GROUP, "TCPRoute", &["v1"]),
-                kind(objects::GROUP, "UDPRoute", &["v1"]),
-                kind(objects::GROUP, "ReferenceGrant", &served),
-                kind(objects::GROUP, "BackendTLSPolicy", &["v1"]),
-                kind("", "Service", &["v1"]),
-                kind("", "Namespace", &["v1"]),
+                Kind::new(objects::GROUP, "GatewayClass", &served),
+                Kind::new(objects::GROUP, "Gateway", &served),
+                Kind::new(objects::GROUP, "ListenerSet", &["v1"]),
+                Kind::new(objects::GROUP, "HTTPRoute", &served),
+                Kind::new(objects::GROUP, "GRPCRoute", &["v1"]),
+                Kind::new(objects::GROUP, "TLSRoute", &["v1"]),
+                Kind::new(objects::GROUP, "TCPRoute", &["v1"]),
+                Kind::new(objects::GROUP, "UDPRoute", &["v1"]),
+                Kind::new(objects::GROUP, "ReferenceGrant", &served),
+                Kind::new(objects::GROUP, "BackendTLSPolicy", &["v1"]),
+                Kind::new("", "Service", &["v1"]),
+                Kind::new("", "Namespace", &["v1"]),
             ],
             config_schema: None,
         }

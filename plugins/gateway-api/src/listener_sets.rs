@@ -4,15 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-use sekisho_sdk::{Finding, Object, ObjectKey};
+use sekisho_sdk::{Finding, Object, ObjectKey, Typed};
 
 use crate::finding::{Fault, Findings, Problem};
 use crate::gateways::Gateway;
 use crate::grants::Grants;
 use crate::listeners::{self, Owner};
+use crate::objects::GROUP;
 use crate::objects::gateway::GatewaySpec;
 use crate::objects::listener_set::{ListenerSetSpec, ParentGatewayRef};
-use crate::objects::{GROUP, Typed};
 use crate::precedence::Seniority;
 use crate::snapshot::{Namespaces, read_apart};
 

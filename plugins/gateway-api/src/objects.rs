@@ -19,14 +19,6 @@ use serde_json::Value;
 /// The API group of every kind but Service and Namespace.
 pub(crate) const GROUP: &str = "gateway.networking.k8s.io";
 
-/// An object: what every kind has, and its spec.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Typed<S> {
-    #[serde(default)]
-    pub(crate) metadata: Metadata,
-    pub(crate) spec: S,
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct GatewayClassSpec {
@@ -71,30 +63,6 @@ pub(crate) struct LabelExpression {
     pub(crate) key: String,
     pub(crate) operator: String,
     pub(crate) values: Vec<String>,
-}
-
-/// The part of a core Service that routes need.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Service {
-    pub(crate) spec: ServiceSpec,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct ServiceSpec {
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) ports: Vec<ServicePort>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct ServicePort {
-    pub(crate) name: String,
-    pub(crate) port: u16,
-    pub(crate) protocol: Option<String>,
-    pub(crate) app_protocol: Option<String>,
 }
 
 /// The part of a core Namespace that selectors need.

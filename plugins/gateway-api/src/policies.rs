@@ -8,18 +8,16 @@ mod targets;
 use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::model::{Locator, Role, Source, UpstreamIdentity, UpstreamTls, WhenDeleted};
-use sekisho_sdk::{Finding, Object, ObjectKey};
+use sekisho_sdk::{Finding, Object, ObjectKey, ServicePort, Services, push};
 use serde_json::Value;
 
 use self::targets::Target;
 use crate::finding::{Fault, Findings, Problem};
 use crate::hostname;
 use crate::listeners::tls;
-use crate::objects::ServicePort;
 use crate::objects::backend_tls_policy::{BackendTlsPolicy, BackendTlsPolicySpec, SubjectAltName, Validation};
 use crate::objects::gateway::AuthorityRef;
 use crate::precedence::Seniority;
-use crate::snapshot::Services;
 
 const INVALID: &str = "Invalid";
 
@@ -70,7 +68,7 @@ pub(crate) struct Port<'p> {
 
 impl<'p> Port<'p> {
     pub(crate) fn of(namespace: &'p str, service: &'p str, spec: &'p ServicePort) -> Self {
-        Self { namespace, service, name: Some(spec.name.as_str()).filter(|name| !name.is_empty()) }
+        Self { namespace, service, name: spec.name.as_deref().filter(|name| !name.is_empty()) }
     }
 }
 
@@ -117,8 +115,7 @@ impl Policies {
         let policy = &mut self.list[policy];
         if policy.emitted.is_empty() {
             for source in &policy.trust {
-                policy.emitted.push(u32::try_from(sources.len()).expect("fewer sources than bytes of memory"));
-                sources.push(source.clone());
+                policy.emitted.push(push(sources, source.clone()));
             }
         }
         UpstreamTls {
@@ -215,7 +212,7 @@ impl Policy {
 
 /// These sources; where there is none, one that nothing can fill, so that nobody is trusted.
 fn trusting(sources: Vec<Source>, policy: &ObjectKey) -> Vec<Source> {
-    if sources.is_empty() { vec![tls::source(policy.at("spec.validation"), Role::Trust, Vec::new())] } else { sources }
+    if sources.is_empty() { vec![Source::new(policy.at("spec.validation"), Role::Trust, Vec::new())] } else { sources }
 }
 
 /// Reads what a policy demands; the first thing wrong is why it cannot be followed.
@@ -306,12 +303,12 @@ impl Reader<'_, '_> {
         for (index, reference) in refs.iter().enumerate() {
             let field = format!("spec.validation.caCertificateRefs[{index}]");
             match self.authority(reference, &field) {
-                Ok(key) => sources.push(tls::source(self.key.at(&field), Role::Trust, vec![key])),
+                Ok(key) => sources.push(Source::new(self.key.at(&field), Role::Trust, vec![key])),
                 Err(fault) => {
                     let problem = self.findings.refuse(fault);
                     self.unresolved.push(problem);
                     // Like one that is missing: it keeps the backend from being spoken to.
-                    sources.push(tls::source(self.key.at(&field), Role::Trust, Vec::new()));
+                    sources.push(Source::new(self.key.at(&field), Role::Trust, Vec::new()));
                 }
             }
         }

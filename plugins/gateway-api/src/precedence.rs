@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::rc::Rc;
 
+use sekisho_sdk::Age;
 use sekisho_sdk::host_name::HostName;
 
 /// The rank of one match among all matches of a virtual host. Fields count from top to bottom.
@@ -49,15 +50,6 @@ pub(crate) struct Seniority {
     pub(crate) name: String,
 }
 
-/// When an object was created; the least is the oldest. One that was never in a cluster has no time and is younger
-/// than any that was, so that adding a file takes nothing away from what a cluster already serves.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Age {
-    /// RFC 3339 in UTC, whose text order is its time order.
-    Since(String),
-    Unknown,
-}
-
 impl Specificity {
     pub(crate) fn of(host: &HostName) -> Self {
         match host {
@@ -70,7 +62,7 @@ impl Specificity {
 
 impl Seniority {
     pub(crate) fn new(created: Option<String>, namespace: &str, name: &str) -> Self {
-        Self { age: created.map_or(Age::Unknown, Age::Since), name: format!("{namespace}/{name}") }
+        Self { age: Age::of(created), name: format!("{namespace}/{name}") }
     }
 }
 

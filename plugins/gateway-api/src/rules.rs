@@ -10,7 +10,7 @@ mod session;
 use std::rc::Rc;
 
 use sekisho_sdk::model::{Action, Cors, Destination, Forward, HeaderOps, RedirectPort, Route};
-use sekisho_sdk::{Origin, table};
+use sekisho_sdk::{Origin, push, table};
 
 use self::answer::Answer;
 use crate::attachment::Hosts;
@@ -198,8 +198,7 @@ impl Rule {
             route.headers = self.headers.clone();
             route.cors = self.cors.clone();
         }
-        let index = u32::try_from(routes.len()).expect("fewer routes than bytes of memory");
-        routes.push(route);
+        let index = push(routes, route);
         self.emitted.push((variant, index));
         self.state.routes.push(index);
         index

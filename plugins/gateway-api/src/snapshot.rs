@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use sekisho_sdk::objects::{read, read_part};
-use sekisho_sdk::{Finding, Object, ObjectKey, Severity};
+use sekisho_sdk::{Finding, Object, Services, Severity, Typed};
 use serde::de::DeserializeOwned;
 
 use crate::grants::Grants;
 use crate::kinds::RouteKind;
-use crate::objects::{GROUP, Namespace, ReferenceGrantSpec, Service, Typed};
+use crate::objects::{GROUP, Namespace, ReferenceGrantSpec};
 
 /// All objects of one translation.
 #[derive(Default)]
@@ -24,10 +24,6 @@ pub(crate) struct Snapshot {
     pub(crate) services: Services,
     pub(crate) namespaces: Namespaces,
 }
-
-/// Services by namespace and name.
-#[derive(Default)]
-pub(crate) struct Services(HashMap<String, HashMap<String, Rc<Service>>>);
 
 /// Labels of Namespaces by name.
 #[derive(Default)]
@@ -53,8 +49,7 @@ impl Snapshot {
                 }
                 ("", "Service") => {
                     if let Some(service) = read_part(&object, findings) {
-                        let ObjectKey { namespace, name, .. } = object.key;
-                        snapshot.services.0.entry(namespace).or_default().insert(name, service);
+                        snapshot.services.insert(&object.key, service);
                     }
                 }
                 ("", "Namespace") => {
@@ -66,18 +61,11 @@ impl Snapshot {
             }
         }
         // The order of arrival must not show in names and indices.
-        let by_name = |a: &Object, b: &Object| (&a.key.namespace, &a.key.name).cmp(&(&b.key.namespace, &b.key.name));
-        snapshot.classes.sort_by(by_name);
-        snapshot.gateways.sort_by(by_name);
-        snapshot.routes.sort_by(|(a_kind, a), (b_kind, b)| a_kind.cmp(b_kind).then_with(|| by_name(a, b)));
-        snapshot.policies.sort_by(by_name);
+        snapshot.classes.sort_by(|a, b| a.key.cmp(&b.key));
+        snapshot.gateways.sort_by(|a, b| a.key.cmp(&b.key));
+        snapshot.routes.sort_by(|(a_kind, a), (b_kind, b)| (a_kind, &a.key).cmp(&(b_kind, &b.key)));
+        snapshot.policies.sort_by(|a, b| a.key.cmp(&b.key));
         snapshot
-    }
-}
-
-impl Services {
-    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<&Service> {
-        Some(self.0.get(namespace)?.get(name)?)
     }
 }
 

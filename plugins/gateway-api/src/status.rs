@@ -11,8 +11,7 @@ mod source;
 
 use std::collections::HashMap;
 
-use sekisho_sdk::{ObjectKey, Outcome, Status};
-use serde::Serialize;
+use sekisho_sdk::{Outcome, Status};
 
 use self::gateway::GatewayStatus;
 use self::route::RouteStatus;
@@ -51,9 +50,4 @@ impl<'o> Refused<'o> {
         let by_index = |list: &'o [(u32, String)]| list.iter().map(|(index, why)| (*index, why.as_str())).collect();
         Self { routes: by_index(&outcome.refused_routes), clusters: by_index(&outcome.refused_clusters) }
     }
-}
-
-fn status(object: &ObjectKey, status: &impl Serialize) -> Status {
-    let json = serde_json::to_string(status).expect("a status has string keys only");
-    Status { object: object.clone(), json }
 }

@@ -1,7 +1,7 @@
 //! The rules of TLSRoute, TCPRoute and UDPRoute: where connections go that are forwarded as bytes.
 
-use sekisho_sdk::Origin;
 use sekisho_sdk::model::{StreamRoute, StreamTarget};
+use sekisho_sdk::{Origin, push};
 
 use crate::backends::{Backends, User};
 use crate::field::SPEC;
@@ -140,8 +140,8 @@ impl Rule {
         let targets: Vec<_> = targets.collect();
         let led = targets.iter().filter_map(|target| target.cluster);
         self.state.clusters.extend(led.filter(|cluster| !self.state.clusters.contains(cluster)).collect::<Vec<_>>());
-        let index = u32::try_from(streams.len()).expect("fewer streams than bytes of memory");
-        streams.push(StreamRoute { name: self.name.clone(), origin: self.origin.clone(), targets, idle_timeout: None });
+        let (name, origin) = (self.name.clone(), self.origin.clone());
+        let index = push(streams, StreamRoute { name, origin, targets, idle_timeout: None });
         self.emitted.push((variant, index));
         index
     }

@@ -112,7 +112,7 @@ impl Rows {
     pub(crate) fn finish(self) -> (Vec<String>, ListenerRules) {
         let hosts = self.hosts.into_iter().map(|(host, mut rows)| {
             rows.sort_by(|(a, _), (b, _)| b.cmp(a));
-            VirtualHost { name: host.to_string(), host, rules: rows.into_iter().map(|(_, rule)| rule).collect() }
+            VirtualHost::new(host, rows.into_iter().map(|(_, rule)| rule).collect())
         });
         let mut virtual_hosts: Vec<_> = hosts.collect();
         virtual_hosts.sort_by(|a, b| b.host.specificity(&a.host).then_with(|| a.name.cmp(&b.name)));
@@ -121,8 +121,7 @@ impl Rows {
             |stream: Stream| ConnectionRule { stream: stream.index, sources: Vec::new(), destinations: Vec::new() };
         let names = self.streams.into_iter().map(|(name, stream)| ServerName { name, rules: vec![rule(stream)] });
         let mut server_names: Vec<_> = names.collect();
-        server_names
-            .sort_by(|a, b| b.name.specificity(&a.name).then_with(|| a.name.to_string().cmp(&b.name.to_string())));
+        server_names.sort_by(|a, b| b.name.specificity(&a.name).then_with(|| a.name.cmp(&b.name)));
         (inputs, ListenerRules { on_miss: OnMiss::Widen, inputs: self.inputs, virtual_hosts, server_names })
     }
 }

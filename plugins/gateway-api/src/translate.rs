@@ -3,24 +3,20 @@
 use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::model::{
-    Address, Binding, ClientVerification, Listener as ModelListener, Misdirected, Protocol as ModelProtocol, Source,
-    Termination, TlsVersion, Translation,
+    Address, Binding, ClientVerification, Listener as ModelListener, Protocol as ModelProtocol, Termination,
+    Translation,
 };
-use sekisho_sdk::{Environment, Finding, Object, ObjectKey, table};
+use sekisho_sdk::{Environment, Object, ObjectKey, push, table};
 
 use crate::attachment::Directory;
 use crate::backends::Backends;
 use crate::classes::{Class, Classes};
-use crate::finding::{Fault, Findings};
 use crate::gateways::{self, Gateway};
 use crate::listeners::{Emitted, Listener, Protocol, Tls, conflicts};
 use crate::policies::{Policies, Policy};
 use crate::routes::{Growing, Route, Surroundings};
 use crate::snapshot::Snapshot;
 use crate::table::Rows;
-
-/// What an HTTPS listener offers by ALPN.
-const ALPN: [&str; 2] = ["h2", "http/1.1"];
 
 /// The dialect, and what one translation leaves behind for its reports.
 #[derive(Debug)]
@@ -44,8 +40,7 @@ fn unasked(environment: &Environment) -> Address {
 }
 
 pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
-    let mut findings = Vec::new();
-    check_config(environment, &mut findings);
+    let mut findings = Vec::from_iter(environment.unknown_config("gateway-api"));
     let snapshot = Snapshot::read(objects, &mut findings);
     let Snapshot { classes, gateways, listener_sets, routes, policies, grants, services, namespaces } = snapshot;
     let classes = Classes::read(&classes, environment, &mut findings);
@@ -71,22 +66,12 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
     }
     translation.table = table::encode(&rules);
     let Backends { policies, sources, clusters, concerns, .. } = backends;
-    (translation.sources, translation.clusters) = (sources, clusters);
+    (translation.sources, translation.clusters) = (sources, clusters.into_list());
     translation.routes = model_routes;
     translation.streams = streams;
     translation.findings = findings;
     let policies = policies.list;
     (translation, GatewayApi { controller, classes: classes.ours, gateways, routes, policies, concerns })
-}
-
-/// This plugin has no configuration, so whatever is there was meant for something else.
-fn check_config(environment: &Environment, findings: &mut Vec<Finding>) {
-    if ["", "null", "{}"].contains(&environment.config.trim()) {
-        return;
-    }
-    let plugin = ObjectKey::new("", "Plugin", "", "gateway-api");
-    let fault = Fault::new("unknown-config", "config", "this plugin has no configuration", "remove it");
-    Findings::about(&plugin, findings).warn(fault);
 }
 
 /// Puts bindings, listeners and sources into the translation, and notes in the Gateways where they are.
@@ -99,7 +84,7 @@ fn emit(gateways: &mut [Gateway], translation: &mut Translation) {
         translation.bindings.push(Binding { origin: gateway.key.at("spec.addresses"), address });
         let Gateway { key, sets, listeners, refused, client_certificate, .. } = gateway;
         if let Some(certificate) = client_certificate {
-            certificate.emitted = Some(add(&certificate.source, translation));
+            certificate.emitted = Some(push(&mut translation.sources, certificate.source.clone()));
         }
         for (nth, listener) in listeners.iter_mut().enumerate() {
             let set = listener.set.map(|set| &sets[set].key);
@@ -125,8 +110,9 @@ struct Home<'h> {
 fn emit_listener(listener: &Listener, home: Home<'_>, translation: &mut Translation) -> Option<Emitted> {
     let mut emitted = Emitted { listener: count(&translation.listeners), credentials: Vec::new(), trust: Vec::new() };
     let mut terminated = |tls: &Tls| {
-        emitted.credentials = tls.credentials.iter().map(|source| add(source, translation)).collect();
-        emitted.trust = tls.trust.iter().map(|source| add(source, translation)).collect();
+        emitted.credentials =
+            tls.credentials.iter().map(|source| push(&mut translation.sources, source.clone())).collect();
+        emitted.trust = tls.trust.iter().map(|source| push(&mut translation.sources, source.clone())).collect();
         let client = (!emitted.trust.is_empty()).then(|| ClientVerification {
             trust: emitted.trust.clone(),
             no_certificate: tls.client.without_certificate(),
@@ -141,17 +127,17 @@ fn emit_listener(listener: &Listener, home: Home<'_>, translation: &mut Translat
         Protocol::Http => ModelProtocol::Http,
         Protocol::Https(tls) => {
             let (credentials, client) = terminated(tls);
-            ModelProtocol::Https(termination(credentials, client, &ALPN))
+            ModelProtocol::Https(Termination { client, ..Termination::http(credentials) })
         }
         Protocol::Tls(tls) => {
             let (credentials, client) = terminated(tls);
-            ModelProtocol::Tls(termination(credentials, client, &[]))
+            ModelProtocol::Tls(Termination { client, alpn: Vec::new(), ..Termination::http(credentials) })
         }
         Protocol::Passthrough => ModelProtocol::Passthrough,
         Protocol::Tcp => ModelProtocol::Tcp,
         Protocol::Unserved => return None,
     };
-    push(listener, &listener.name, protocol, home, translation);
+    add(listener, &listener.name, protocol, home, translation);
     Some(emitted)
 }
 
@@ -161,49 +147,25 @@ fn emit_place(listener: &Listener, home: Home<'_>, translation: &mut Translation
         Protocol::Http => ModelProtocol::Http,
         Protocol::Https(_) | Protocol::Tls(_) | Protocol::Passthrough => {
             let refusing = Tls::refusing(home.set.unwrap_or(home.gateway).at(&listener.field));
-            let credentials = refusing.credentials.iter().map(|source| add(source, translation)).collect();
-            ModelProtocol::Https(termination(credentials, None, &ALPN))
+            let credentials =
+                refusing.credentials.iter().map(|source| push(&mut translation.sources, source.clone())).collect();
+            ModelProtocol::https(credentials)
         }
         Protocol::Tcp | Protocol::Unserved => return,
     };
     // A second listener of one name must not be called like the first.
     let name = if listener.duplicate { &format!("{} at {}", listener.name, listener.field) } else { &listener.name };
-    push(listener, name, protocol, home, translation);
+    add(listener, name, protocol, home, translation);
 }
 
-fn push(listener: &Listener, name: &str, protocol: ModelProtocol, home: Home<'_>, translation: &mut Translation) {
+fn add(listener: &Listener, name: &str, protocol: ModelProtocol, home: Home<'_>, translation: &mut Translation) {
     let (Some(port), Some(host)) = (listener.port, &listener.host) else { return };
     let Home { gateway, set, binding } = home;
     let set_name = set.map_or_else(String::new, |set| format!("{}/{}/", set.namespace, set.name));
-    translation.listeners.push(ModelListener {
-        name: format!("{}/{}/{set_name}{name}", gateway.namespace, gateway.name),
-        origin: set.unwrap_or(gateway).at(&listener.field),
-        binding,
-        port,
-        protocol,
-        hosts: vec![host.to_pattern()],
-        misdirected: Misdirected::Refuse,
-        inputs: Vec::new(),
-        filters: Vec::new(),
-        extensions: Vec::new(),
-    });
-}
-
-fn termination(credentials: Vec<u32>, client: Option<ClientVerification>, alpn: &[&str]) -> Termination {
-    Termination {
-        credentials,
-        client,
-        min_version: TlsVersion::Tls12,
-        max_version: TlsVersion::Tls13,
-        cipher_suites: Vec::new(),
-        alpn: alpn.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn add(source: &Source, translation: &mut Translation) -> u32 {
-    let index = count(&translation.sources);
-    translation.sources.push(source.clone());
-    index
+    let name = format!("{}/{}/{set_name}{name}", gateway.namespace, gateway.name);
+    let origin = set.unwrap_or(gateway).at(&listener.field);
+    let listener = ModelListener::new(name, origin, port, protocol, vec![host.to_pattern()]);
+    translation.listeners.push(ModelListener { binding, ..listener });
 }
 
 fn count<T>(list: &[T]) -> u32 {

@@ -161,12 +161,11 @@ fn termination(said: &tls::Termination, sources: &mut Sources) -> Termination {
         max_depth: None,
     });
     Termination {
-        credentials: sources.indices(&said.credentials),
         client,
         min_version: said.min_version,
         max_version: said.max_version,
         cipher_suites: said.cipher_suites.clone(),
-        alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+        ..Termination::http(sources.indices(&said.credentials))
     }
 }
 
@@ -182,18 +181,8 @@ fn listener(server: &Server, protocol: Protocol, binding: u32) -> Listener {
         Protocol::Tcp => vec![HostName::Any.to_pattern()],
         _ => server.hosts.names().iter().map(HostName::to_pattern).collect(),
     };
-    Listener {
-        name,
-        origin: server.origin.clone(),
-        binding,
-        port: server.port,
-        protocol,
-        hosts,
-        misdirected: Misdirected::Follow,
-        inputs: Vec::new(),
-        filters: Vec::new(),
-        extensions: Vec::new(),
-    }
+    let listener = Listener::new(name, server.origin.clone(), server.port, protocol, hosts);
+    Listener { binding, misdirected: Misdirected::Follow, ..listener }
 }
 
 fn lose(server: &Server, message: String, remedy: &str, findings: &mut Findings) {

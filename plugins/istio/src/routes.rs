@@ -7,9 +7,9 @@ mod shadows;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use sekisho_sdk::Origin;
 use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::model::{self, Redirect, Route};
+use sekisho_sdk::push;
 use sekisho_sdk::table::{self, Condition, ListenerRules, OnMiss, PathRule};
 
 use self::hosts::{Hosts, Placed};
@@ -195,15 +195,12 @@ impl Builder<'_> {
     }
 
     fn https_redirect(&mut self, server: &Server) -> u32 {
-        let Origin { object, field } = &server.origin;
-        let origin = object.at(format!("{field}.tls.httpsRedirect"));
+        let origin = server.origin.below("tls.httpsRedirect");
         let redirect = Redirect { scheme: Some("https".to_owned()), ..Redirect::with_status(301) };
         self.push(Route::new(format!("{}/https-redirect", server.name), origin, model::Action::Redirect(redirect)))
     }
 
     fn push(&mut self, route: Route) -> u32 {
-        let index = u32::try_from(self.routes.routes.len()).unwrap_or(u32::MAX);
-        self.routes.routes.push(route);
-        index
+        push(&mut self.routes.routes, route)
     }
 }

@@ -156,12 +156,12 @@ impl Reports {
         let status = if problems.is_empty() { "True" } else { "False" };
         let sentences: Vec<String> = problems.into_iter().map(|(_, sentence)| sentence).chain(notes).collect();
         let message = if sentences.is_empty() { "all of it is served".to_owned() } else { sentences.join("; ") };
-        let json = json!({
+        let rendered = json!({
             "conditions": [{ "type": "Reconciled", "status": status, "reason": reason, "message": message }],
             "observedGeneration": subject.generation,
             "validationMessages": subject.findings.iter().map(analysis::message).collect::<Vec<_>>(),
         });
-        Status { object: subject.key.clone(), json: json.to_string() }
+        Status::new(&subject.key, &rendered)
     }
 
     fn listener_problem(&self, listener: usize, outcome: &Outcome) -> Option<Problem> {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::model::{StreamRoute, StreamTarget};
 use sekisho_sdk::table::{ConnectionRule, ListenerRules, ServerName, Subnet};
-use sekisho_sdk::{Origin, Severity};
+use sekisho_sdk::{Origin, Severity, push};
 
 use crate::bound::Bound;
 use crate::destinations::{Backend, Destinations};
@@ -210,9 +210,8 @@ impl Builder<'_> {
         if targets.is_empty() {
             targets.push(StreamTarget { weight: 1, cluster: None });
         }
-        let stream = u32::try_from(self.streams.routes.len()).unwrap_or(u32::MAX);
         let (name, origin) = (rule.name.clone(), rule.origin.clone());
-        self.streams.routes.push(StreamRoute { name, origin, targets, idle_timeout: None });
+        let stream = push(&mut self.streams.routes, StreamRoute { name, origin, targets, idle_timeout: None });
         self.known.insert(key, stream);
         self.streams.of[service].push(stream);
         stream

@@ -2,7 +2,7 @@
 
 use sekisho_sdk::model::Translation;
 use sekisho_sdk::table::{Table, encode};
-use sekisho_sdk::{Description, Environment, Finding, Kind, Object, ObjectKey, Outcome, RoutePlugin, Severity, Status};
+use sekisho_sdk::{Description, Environment, Finding, Kind, Object, ObjectKey, Outcome, RoutePlugin, Status};
 use serde::Deserialize;
 
 use crate::bound::Bound;
@@ -89,12 +89,7 @@ impl RoutePlugin for Istio {
     type Router = Table;
 
     fn describe() -> Description {
-        let kind = |group: &str, kind: &str, versions: &[&str]| Kind {
-            group: group.to_owned(),
-            kind: kind.to_owned(),
-            versions: versions.iter().map(|version| (*version).to_owned()).collect(),
-        };
-        let istio = |name| kind(GROUP, name, &["v1", "v1beta1", "v1alpha3"]);
+        let istio = |name| Kind::new(GROUP, name, &["v1", "v1beta1", "v1alpha3"]);
         Description {
             dialect: "istio".to_owned(),
             reads: vec![
@@ -102,7 +97,7 @@ impl RoutePlugin for Istio {
                 istio("VirtualService"),
                 istio("DestinationRule"),
                 istio("ServiceEntry"),
-                kind("", "Service", &["v1"]),
+                Kind::new("", "Service", &["v1"]),
             ],
             config_schema: Some(CONFIG_SCHEMA.to_owned()),
         }
@@ -161,14 +156,8 @@ fn config(json: &str) -> Result<Config, Vec<Finding>> {
 }
 
 fn invalid_config(message: String) -> Vec<Finding> {
-    let object = ObjectKey::new("", "Plugin", "", "istio");
-    vec![Finding {
-        severity: Severity::Error,
-        code: "invalid-config".to_owned(),
-        origin: object.at("config"),
-        message,
-        remedy: "the plugin knows `clusterDomain`, `rootNamespace` and `tenants`".to_owned(),
-    }]
+    let config = ObjectKey::new("", "Plugin", "", "istio").at("config");
+    vec![config.error("invalid-config", message, "the plugin knows `clusterDomain`, `rootNamespace` and `tenants`")]
 }
 
 fn sort(objects: Vec<Object>) -> Sorted {

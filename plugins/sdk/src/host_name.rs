@@ -1,6 +1,7 @@
 //! Host names and wildcards, as listeners and routes claim them.
 
 use std::cmp::Ordering;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,22 @@ impl HostName {
         };
         check_labels(suffix)?;
         Ok(if wildcard { Self::Subdomains(suffix.to_owned()) } else { Self::Exact(suffix.to_owned()) })
+    }
+
+    /// Reads `name` or `*.suffix` where a wildcard stands for one label, as in Kubernetes Ingress; neither `*` nor an
+    /// address.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the name.
+    pub fn parse_one_label(text: &str) -> Result<Self, String> {
+        if text.parse::<IpAddr>().is_ok() {
+            return Err("it is an address".to_owned());
+        }
+        match Self::parse(text)? {
+            Self::Any => Err("every host is said by leaving it out".to_owned()),
+            Self::Subdomains(suffix) => Ok(Self::OneLabel(suffix)),
+            name => Ok(name),
+        }
     }
 
     /// Whether `host` (lower case, without port) is claimed.
@@ -99,6 +116,27 @@ impl HostName {
     #[must_use]
     pub fn specificity(&self, other: &Self) -> Ordering {
         self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for HostName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// As the names read: `*`, then wildcards, then names; [`HostName::specificity`] is another order.
+impl Ord for HostName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        fn key(host: &HostName) -> (u8, &str, u8) {
+            match host {
+                HostName::Any => (0, "", 0),
+                HostName::Subdomains(suffix) => (1, suffix, 0),
+                HostName::OneLabel(suffix) => (1, suffix, 1),
+                HostName::Exact(name) => (2, name, 0),
+            }
+        }
+        key(self).cmp(&key(other))
     }
 }
 
@@ -175,6 +213,22 @@ mod tests {
             assert_eq!(host(a).intersect(&host(b)), expected, "{a} and {b}");
             assert_eq!(host(b).intersect(&host(a)), expected, "{b} and {a}");
         }
+    }
+
+    #[test]
+    fn a_wildcard_may_stand_for_one_label() {
+        assert_eq!(HostName::parse_one_label("*.Foo.com"), Ok(HostName::OneLabel("foo.com".to_owned())));
+        assert_eq!(HostName::parse_one_label("foo.com"), Ok(host("foo.com")));
+        for text in ["*", "192.0.2.1", "::1", "a.*.com", ""] {
+            assert!(HostName::parse_one_label(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_in_the_order_of_their_texts() {
+        let names = ["*", "*.a.com", "*.b.com", "*.com", "0.com", "_a.com", "a.com", "b.com"];
+        assert!(names.is_sorted());
+        assert!(names.map(host).is_sorted());
     }
 
     #[test]

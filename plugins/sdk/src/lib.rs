@@ -1,5 +1,5 @@
 //! What a Sekisho plugin is written with: the types of `wit/`, the traits to implement, and the parts most dialects
-//! share (host names, a routing table, typed reading of objects).
+//! share (host names, a routing table, typed reading of objects, Services).
 //!
 //! A dialect of routes implements [`RoutePlugin`] and says `sekisho_sdk::export_routes!(MyPlugin);`, a secret format
 //! implements [`SecretPlugin`] and says `sekisho_sdk::export_secrets!(MyFormat);`. Both compile natively too, so that
@@ -9,11 +9,15 @@
 pub mod bindings;
 mod export;
 pub mod host_name;
+mod hosts;
+mod lists;
 pub mod log;
 mod model_ext;
 pub mod objects;
 pub mod secrets;
+mod services;
 pub mod table;
+mod typed;
 
 pub use bindings::routes::exports::sekisho::gateway::router::{Candidate, ConnectionHead, Explanation, RequestHead};
 pub use bindings::routes::exports::sekisho::gateway::translator::{
@@ -24,7 +28,11 @@ pub use bindings::routes::sekisho::gateway::model;
 pub use bindings::routes::sekisho::gateway::types::{Extension, Finding, ObjectKey, Origin, Severity};
 #[doc(hidden)]
 pub use export::{Routes, Secrets};
+pub use hosts::Hosts;
+pub use lists::{Clusters, push};
 pub use secrets::SecretPlugin;
+pub use services::{BackendPort, ServicePort, ServiceSpec, Services};
+pub use typed::{Age, Typed};
 
 /// A dialect of routes.
 ///

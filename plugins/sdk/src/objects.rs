@@ -194,7 +194,7 @@ mod tests {
         let mut findings = Vec::new();
         let json = r#"{"apiVersion":"example.com/v1","kind":"Thing","metadata":{"name":"t","uid":"u"},
                        "spec":{"ports":[{"number":1,"colour":"red"}]},"status":{}}"#;
-        let thing: Thing = read(&object(json), &mut findings).unwrap();
+        let thing = read::<Thing>(&object(json), &mut findings).unwrap();
         assert_eq!(thing.spec.ports[0].number, 1);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].origin.field, "spec.ports[0].colour");

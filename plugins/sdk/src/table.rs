@@ -67,6 +67,22 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
 }
 
+impl VirtualHost {
+    /// Called as its host.
+    #[must_use]
+    pub fn new(host: HostName, rules: Vec<Rule>) -> Self {
+        Self { name: host.to_string(), host, rules }
+    }
+}
+
+impl Rule {
+    /// By path alone.
+    #[must_use]
+    pub fn new(route: u32, path: PathRule) -> Self {
+        Self { route, path, conditions: Vec::new() }
+    }
+}
+
 /// A condition on the path (without query).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PathRule {

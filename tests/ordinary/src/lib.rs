@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use sekisho_sdk::model::{Action, Address, Binding, HostPattern, Listener, Protocol, Response, Route, Translation};
+use sekisho_sdk::model::{Action, Address, Binding, HostPattern, Listener, Protocol, Route, Translation};
 use sekisho_sdk::{
     ConnectionHead, Description, Environment, Explanation, Finding, Object, ObjectKey, Origin, Outcome, RequestHead,
     RoutePlugin, Router, Status,
@@ -76,7 +76,7 @@ impl<P: Ordinary> RoutePlugin for But<P> {
         let ordinary = Translation {
             bindings: vec![Binding { origin: origin(), address: Address::Shared }],
             listeners: vec![listener],
-            routes: vec![Route::new("ordinary", origin(), Action::Respond(Response::status(200)))],
+            routes: vec![Route::new("ordinary", origin(), Action::respond(200))],
             ..Translation::default()
         };
         let mut translation = P::translate(ordinary, text("what"));

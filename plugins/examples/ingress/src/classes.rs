@@ -5,11 +5,9 @@
 
 use std::collections::HashSet;
 
-use sekisho_sdk::objects::{finding, read_part};
-use sekisho_sdk::{Environment, Finding, Object, Severity};
+use sekisho_sdk::{Environment, Finding, Object, Typed};
 
-use crate::is;
-use crate::objects::{GROUP, IngressClassSpec, Typed};
+use crate::objects::{Class, GROUP, IngressClassSpec};
 
 /// Says that Ingresses without a class belong to this one.
 const IS_DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
@@ -28,22 +26,20 @@ pub(crate) struct Classes {
 impl Classes {
     pub(crate) fn read(objects: &[Object], environment: &Environment, findings: &mut Vec<Finding>) -> Self {
         let mut classes = Self { ours: HashSet::from([environment.class_name.clone()]), default_is_ours: None };
-        for object in objects.iter().filter(|object| is(object, GROUP, "IngressClass")) {
-            let Some(class) = read_part::<Typed<IngressClassSpec>>(object, findings) else { continue };
-            let Typed { metadata, spec } = &*class;
-            let is_ours = spec.controller == environment.controller_name;
-            if metadata.annotations.get(IS_DEFAULT).is_some_and(|value| value == "true") {
+        for object in objects.iter().filter(|object| object.key.is(GROUP, "IngressClass")) {
+            let Some(class) = Typed::<IngressClassSpec>::read_part(object, findings) else { continue };
+            let is_ours = class.spec.controller == environment.controller_name;
+            if class.metadata.annotations.get(IS_DEFAULT).is_some_and(|value| value == "true") {
                 *classes.default_is_ours.get_or_insert(is_ours) |= is_ours;
             }
-            if !is_ours {
+            if is_ours {
+                classes.ours.insert(object.key.name.clone());
+            } else {
                 classes.ours.remove(&object.key.name);
-                continue;
             }
-            classes.ours.insert(object.key.name.clone());
-            if spec.parameters.is_some() {
+            if is_ours && class.spec.parameters.is_some() {
                 let message = "this controller has no parameters, so the reference leads nowhere";
-                let found = finding(Severity::Warning, "invalid-parameters", &object.key, "spec.parameters", message);
-                findings.push(found.remedy("remove it"));
+                findings.push(object.key.at("spec.parameters").warning("invalid-parameters", message, "remove it"));
             }
         }
         classes
@@ -51,23 +47,16 @@ impl Classes {
 
     /// Whether an Ingress is ours. Of one that is another's, not a word is said; one that is nobody's is named.
     pub(crate) fn own(&self, object: &Object, findings: &mut Vec<Finding>) -> bool {
-        // Only what tells the class: another controller may know a pathType that is none here.
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Class {
-            ingress_class_name: Option<String>,
+        let Some(ingress) = Typed::<Class>::read_part(object, findings) else { return false };
+        let class = ingress.metadata.annotations.get(LEGACY_CLASS).or(ingress.spec.ingress_class_name.as_ref());
+        if class.is_none() && self.default_is_ours.is_none() {
+            let message = "it names no class, and there is no default class: nobody serves it";
+            let remedy = format!("name a class, or annotate one with `{IS_DEFAULT}: \"true\"`");
+            findings.push(object.key.at("spec.ingressClassName").warning("no-class", message, remedy));
         }
-        let Some(ingress) = read_part::<Typed<Class>>(object, findings) else { return false };
-        let Typed { metadata, spec } = &*ingress;
-        match metadata.annotations.get(LEGACY_CLASS).or(spec.ingress_class_name.as_ref()) {
+        match class {
             Some(class) => self.ours.contains(class),
-            None => self.default_is_ours.unwrap_or_else(|| {
-                let message = "it names no class, and there is no default class: nobody serves it";
-                let remedy = format!("name a class, or annotate one with `{IS_DEFAULT}: \"true\"`");
-                let found = finding(Severity::Warning, "no-class", &object.key, "spec.ingressClassName", message);
-                findings.push(found.remedy(remedy));
-                false
-            }),
+            None => self.default_is_ours == Some(true),
         }
     }
 }

@@ -1,25 +1,24 @@
 //! The objects as the API writes them, with every field that it knows: `read` warns of all others.
 
-use sekisho_sdk::objects::Metadata;
+use sekisho_sdk::BackendPort;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// The API group of Ingress and IngressClass.
 pub(crate) const GROUP: &str = "networking.k8s.io";
 
-/// An object: what every kind has, and its spec.
-#[derive(Deserialize)]
-pub(crate) struct Typed<S> {
-    #[serde(default)]
-    pub(crate) metadata: Metadata,
-    pub(crate) spec: S,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct IngressClassSpec {
     pub(crate) controller: String,
     pub(crate) parameters: Option<Value>,
+}
+
+/// Only what tells the class of an Ingress: another controller's may have a pathType that is none here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Class {
+    pub(crate) ingress_class_name: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,32 +72,10 @@ pub(crate) struct ServiceBackend {
     pub(crate) port: BackendPort,
 }
 
-/// One of the two.
-#[derive(Deserialize)]
-pub(crate) struct BackendPort {
-    pub(crate) name: Option<String>,
-    pub(crate) number: Option<u16>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Tls {
     /// Empty for every host.
     pub(crate) hosts: Vec<String>,
     pub(crate) secret_name: String,
-}
-
-/// The part of a core Service that backends need.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct ServiceSpec {
-    pub(crate) ports: Vec<ServicePort>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct ServicePort {
-    pub(crate) name: Option<String>,
-    pub(crate) port: u16,
-    pub(crate) protocol: Option<String>,
 }

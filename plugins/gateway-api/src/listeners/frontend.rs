@@ -6,10 +6,10 @@
 
 use std::collections::HashSet;
 
-use sekisho_sdk::model::Role;
+use sekisho_sdk::model::{Role, Source};
 use sekisho_sdk::{Finding, ObjectKey};
 
-use super::tls::{self, Client, Referring, TERMINATE_MODE, Tls};
+use super::tls::{Client, Referring, TERMINATE_MODE, Tls};
 use super::{Listener, Protocol};
 use crate::finding::{Fault, Findings, Problem};
 use crate::gateways::Gateway;
@@ -125,7 +125,7 @@ impl Tls {
         for (index, reference) in validation.ca_certificate_refs.iter().enumerate() {
             let place = format!("{list}[{index}]");
             match authority(reference, &place, from) {
-                Ok(key) => self.trust.push(tls::source(from.key.at(&place), Role::Trust, vec![key])),
+                Ok(key) => self.trust.push(Source::new(from.key.at(&place), Role::Trust, vec![key])),
                 Err(fault) => unresolved.push(findings.refuse(fault)),
             }
         }

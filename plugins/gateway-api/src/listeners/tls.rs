@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use sekisho_sdk::model::{Locator, Role, Source, Verdict, WhenDeleted};
+use sekisho_sdk::model::{Role, Source, Verdict};
 use sekisho_sdk::{ObjectKey, Origin};
 
 use crate::finding::{Fault, Findings, Problem};
@@ -116,23 +116,23 @@ impl Tls {
         for (index, reference) in refs.iter().enumerate() {
             let place = format!("{field}.tls.certificateRefs[{index}]");
             match from.secret(reference, &place) {
-                Ok(secret) => self.credentials.push(source(from.key.at(&place), Role::Credential, vec![secret])),
+                Ok(secret) => self.credentials.push(Source::new(from.key.at(&place), Role::Credential, vec![secret])),
                 Err(fault) => unresolved.push(findings.refuse(fault)),
             }
         }
         let first = from.key.at(format!("{field}.tls.certificateRefs[0]"));
         if self.client != Client::NotAsked {
             let candidates = refs.first().map_or_else(Vec::new, |first| from.authorities(first));
-            self.trust.push(source(first.clone(), Role::Trust, candidates));
+            self.trust.push(Source::new(first.clone(), Role::Trust, candidates));
         }
         if self.credentials.is_empty() {
-            self.credentials.push(source(first, Role::Credential, Vec::new()));
+            self.credentials.push(Source::new(first, Role::Credential, Vec::new()));
         }
     }
 
     /// TLS that nobody can shake hands with: what keeps the place of a listener that is not accepted.
     pub(crate) fn refusing(origin: Origin) -> Self {
-        let credentials = vec![source(origin, Role::Credential, Vec::new())];
+        let credentials = vec![Source::new(origin, Role::Credential, Vec::new())];
         Self { credentials, ..Self::default() }
     }
 }
@@ -224,10 +224,4 @@ impl Referring<'_> {
         let namespace = reference.namespace.as_deref().unwrap_or(&self.key.namespace);
         ObjectKey::new("", "Secret", namespace, &format!("{}{suffix}", reference.name))
     }
-}
-
-/// A source that is one of these objects, and nothing once they are gone.
-pub(crate) fn source(origin: Origin, role: Role, candidates: Vec<ObjectKey>) -> Source {
-    let candidates = candidates.into_iter().map(Locator::Object).collect();
-    Source { origin, role, candidates, when_deleted: WhenDeleted::Refuse }
 }

@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::slice;
 
-use sekisho_sdk::ObjectKey;
+use sekisho_sdk::{ObjectKey, Services};
 use serde_json::Value;
 
 use super::{INVALID, Port};
 use crate::finding::{Fault, Findings, Problem};
 use crate::objects::backend_tls_policy::TargetRef;
-use crate::snapshot::Services;
 
 /// A Service of the policy's namespace, or one port of it.
 #[derive(Clone, Debug)]
@@ -83,7 +82,7 @@ pub(super) fn read(
                 let message = format!("there is no Service `{}` in namespace `{}`", spec.name, policy.namespace);
                 findings.warn(Fault::new("target-not-found", field, message, "create it, or correct the name"));
             }
-            (Some(service), Some(port)) if service.spec.ports.iter().all(|known| known.name != port) => {
+            (Some(service), Some(port)) if service.ports.iter().all(|known| known.name.as_deref() != Some(port)) => {
                 let message = format!("Service `{}` has no port called `{port}`", spec.name);
                 let field = format!("{field}.sectionName");
                 let fault = Fault::new("target-not-found", field, message, "name one of its ports");

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::condition::{self, Condition, Rendered};
 use super::route::RouteStatus;
 use super::source::Look;
-use super::status;
 use crate::finding::Problem;
 use crate::gateways::Gateway;
 use crate::listeners::frontend::NO_AUTHORITY;
@@ -72,7 +71,7 @@ pub(super) fn render(plugin: &GatewayApi, index: usize, used: &Used, outcome: &O
         controller_name: &plugin.controller,
         conditions: condition::render(&conditions, policy.generation),
     });
-    Some(status(&policy.key, &PolicyStatus { ancestors: ancestors.collect() }))
+    Some(Status::new(&policy.key, &PolicyStatus { ancestors: ancestors.collect() }))
 }
 
 impl<'p> AncestorRef<'p> {

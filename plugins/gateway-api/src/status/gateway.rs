@@ -10,7 +10,6 @@ use super::condition::{self, Condition, Rendered};
 use super::listener::{ListenerStatus, RenderedListener};
 use super::listener_set::ListenerSetStatus;
 use super::source::Look;
-use super::status;
 use crate::client_certificate::ClientCertificate;
 use crate::gateways::Gateway;
 
@@ -76,7 +75,7 @@ impl<'g> GatewayStatus<'g> {
             listeners: self.listeners.iter().map(|listener| listener.render(generation)).collect(),
             attached_listener_sets: self.sets.iter().filter(|set| set.is_accepted()).count(),
         };
-        let own = status(&self.gateway.key, &rendered);
+        let own = Status::new(&self.gateway.key, &rendered);
         [own].into_iter().chain(self.sets.iter().map(ListenerSetStatus::render)).collect()
     }
 }

@@ -4,7 +4,6 @@ use sekisho_sdk::Status;
 use serde::Serialize;
 
 use super::condition::{self, Condition, Rendered};
-use super::status;
 use crate::classes::Class;
 use crate::features;
 
@@ -29,8 +28,6 @@ pub(super) fn render(class: &Class) -> Status {
     let version = Condition::holds("SupportedVersion", "SupportedVersion", "v1 of the Gateway API is supported.");
     let supported_features = features::SUPPORTED.iter().map(|name| Feature { name }).collect();
     let conditions = [accepted, version];
-    status(
-        &class.key,
-        &ClassStatus { conditions: condition::render(&conditions, class.generation), supported_features },
-    )
+    let conditions = condition::render(&conditions, class.generation);
+    Status::new(&class.key, &ClassStatus { conditions, supported_features })
 }

@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::condition::{self, Condition, Rendered};
 use super::gateway::names;
 use super::listener::{ListenerStatus, RenderedListener};
-use super::status;
 use crate::listener_sets::ListenerSet;
 
 /// What became of a ListenerSet.
@@ -61,7 +60,7 @@ impl<'s> ListenerSetStatus<'s> {
             conditions: condition::render([&self.accepted, &self.programmed], generation),
             listeners: self.listeners.iter().map(|listener| listener.render(generation)).collect(),
         };
-        status(&self.set.key, &rendered)
+        Status::new(&self.set.key, &rendered)
     }
 }
 

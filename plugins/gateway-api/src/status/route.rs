@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use sekisho_sdk::Status;
 use serde::Serialize;
 
+use super::Refused;
 use super::condition::{self, Condition, Rendered, sentences};
-use super::{Refused, status};
 use crate::attachment::{Parent, Place};
 use crate::finding::Problem;
 use crate::objects::route::ParentRef;
@@ -62,7 +62,7 @@ impl<'r> RouteStatus<'r> {
             controller_name: controller,
             conditions: condition::render(conditions, self.route.generation),
         });
-        status(&self.route.key, &RenderedRoute { parents: parents.collect() })
+        Status::new(&self.route.key, &RenderedRoute { parents: parents.collect() })
     }
 
     /// Whether not one rule is left.
