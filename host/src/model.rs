@@ -51,7 +51,7 @@ pub struct Translation {
     /// Secrets by reference.
     pub sources: Vec<Source>,
     /// Where requests go.
-    pub clusters: Vec<Cluster>,
+    pub clusters: Vec<Arc<Cluster>>,
     /// What is done with requests.
     pub routes: Vec<Arc<Route>>,
     /// What is done with connections that are not read as requests.

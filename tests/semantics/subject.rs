@@ -133,7 +133,8 @@ impl<P: RoutePlugin> Subject for Native<P> {
         let objects = objects.iter().map(object).collect();
         let (said, plugin) = P::translate(environment, objects).map_err(|findings| format!("{findings:?}"))?;
         let router = P::Router::load(&said.table)?;
-        let translation = plugin::translation_from(serde_json::to_value(&said).map_err(|e| e.to_string())?)?;
+        let translation =
+            plugin::translation_from(serde_json::to_value(sekisho_sdk::records(said)).map_err(|e| e.to_string())?)?;
         self.loaded = Some((plugin, router));
         Ok(translation)
     }
@@ -169,11 +170,8 @@ impl<P: RoutePlugin> Subject for Native<P> {
 
 fn object(object: &Object) -> sekisho_sdk::Object {
     let key = &object.key;
-    sekisho_sdk::Object {
-        key: sekisho_sdk::ObjectKey::new(&key.group, &key.kind, &key.namespace, &key.name),
-        version: object.version.clone(),
-        json: object.json.to_vec(),
-    }
+    let key = sekisho_sdk::ObjectKey::new(&key.group, &key.kind, &key.namespace, &key.name);
+    sekisho_sdk::Object::new(key, &object.version, object.json.to_vec())
 }
 
 fn owned(head: Head<'_>) -> sekisho_sdk::RequestHead {

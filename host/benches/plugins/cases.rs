@@ -198,11 +198,8 @@ pub(crate) fn environment() -> plugin::Environment {
 
 fn sdk_object(object: &Object) -> sekisho_sdk::Object {
     let key = &object.key;
-    sekisho_sdk::Object {
-        key: ObjectKey::new(&key.group, &key.kind, &key.namespace, &key.name),
-        version: object.version.clone(),
-        json: object.json.to_vec(),
-    }
+    let key = ObjectKey::new(&key.group, &key.kind, &key.namespace, &key.name);
+    sekisho_sdk::Object::new(key, &object.version, object.json.to_vec())
 }
 
 fn all_is_well(translation: &Translation) -> Outcome {

@@ -27,17 +27,21 @@ pub(crate) fn count() {
             let name = |call| estate.name(call, "sandboxed");
             let mut instance = counted.start();
             let objects = estate.objects.iter().map(|object| {
-                record([
+                let object = record([
                     ("key", key(&object.key)),
                     ("version", Val::String(object.version.clone())),
                     ("json", bytes(&object.json)),
-                ])
+                ]);
+                Val::Variant("new".to_owned(), Some(Box::new(object)))
             });
-            let arguments = [environment_value(), Val::List(objects.collect())];
-            say(&name("translate"), instance.call("translator", "translate", &arguments));
+            let same = |index| Val::Variant("same".to_owned(), Some(Box::new(Val::U32(index))));
+            let again = (0_u32..).take(estate.objects.len()).map(same);
+            let first = [environment_value(), Val::List(objects.collect())];
+            let again = [environment_value(), Val::List(again.collect())];
+            say(&name("translate"), instance.call("translator", "translate", &first));
             // Only the second is remembered.
-            instance.call("translator", "translate", &arguments);
-            say(&name("translate-again"), instance.call("translator", "translate", &arguments));
+            instance.call("translator", "translate", &again);
+            say(&name("translate-again"), instance.call("translator", "translate", &again));
             let mut instance = counted.start();
             say(&name("load"), instance.call("router", "load", &[bytes(&translation.table)]));
             for asked in Asked::ALL {

@@ -22,13 +22,16 @@ type Lane = (Option<u64>, Option<ProxyVersion>, Option<(usize, String)>);
 /// Everything that is kept of clusters from one generation to the next.
 #[derive(Debug, Default)]
 pub(super) struct Clusters {
-    known: HashMap<(usize, String), (model::Cluster, Arc<Cluster>)>,
-    before: HashMap<(usize, String), (model::Cluster, Arc<Cluster>)>,
+    known: HashMap<(usize, String), Known>,
+    before: HashMap<(usize, String), Known>,
     clients: TlsClients,
     lanes: HashMap<Lane, u64>,
     lanes_before: HashMap<Lane, u64>,
     last_lane: u64,
 }
+
+/// What a plugin said, and what it came to.
+type Known = (Arc<model::Cluster>, Arc<Cluster>);
 
 /// An address, and its share.
 type Member = (SocketAddr, u32);
@@ -52,7 +55,7 @@ impl Clusters {
     pub(super) fn cluster(
         &mut self,
         plugin: usize,
-        said: &model::Cluster,
+        said: &Arc<model::Cluster>,
         members: Result<Vec<Member>, String>,
         sources: &[Resolved],
         connect_timeout: Duration,
@@ -68,7 +71,7 @@ impl Clusters {
         let key = (plugin, said.name.clone());
         let kept = self.before.remove(&key);
         let cluster = carry_over(said, &members, kept.as_ref(), Transport { connect_timeout, tls, lane });
-        self.known.insert(key, (said.clone(), Arc::clone(&cluster)));
+        self.known.insert(key, (Arc::clone(said), Arc::clone(&cluster)));
         cluster
     }
 
@@ -201,9 +204,9 @@ fn named_members(
 
 /// The same cluster if nothing about it changed; otherwise a new one with the endpoints that it still has.
 fn carry_over(
-    said: &model::Cluster,
+    said: &Arc<model::Cluster>,
     members: &[Member],
-    before: Option<&(model::Cluster, Arc<Cluster>)>,
+    before: Option<&Known>,
     transport: Transport,
 ) -> Arc<Cluster> {
     let known = before.map(|(_, cluster)| cluster.endpoints.as_slice()).unwrap_or_default();
@@ -214,7 +217,7 @@ fn carry_over(
             .all(|(endpoint, (address, weight))| endpoint.address == *address && endpoint.weight == (*weight).max(1));
     if let Some((model, cluster)) = before
         && same_members
-        && model == said
+        && (Arc::ptr_eq(model, said) || model == said)
         && transport.is_of(cluster)
     {
         return Arc::clone(cluster);

@@ -605,7 +605,7 @@ impl Build {
 /// What each source is for.
 fn uses(translation: &model::Translation) -> Vec<Use> {
     let mut uses = vec![Use::Nobody; translation.sources.len()];
-    translation.clusters.iter().flat_map(model::Cluster::sources).for_each(|source| uses[source] = Use::Cluster);
+    translation.clusters.iter().flat_map(|cluster| cluster.sources()).for_each(|source| uses[source] = Use::Cluster);
     let terminations = translation.listeners.iter().filter_map(|listener| listener.protocol.termination());
     // What is for both is the clients' first of all.
     terminations.flat_map(|termination| termination.sources()).for_each(|source| uses[source] = Use::Listener);

@@ -26,6 +26,21 @@ pub struct Route {
     pub action: Action,
 }
 
+impl Route {
+    /// The clusters that it leads to, by index.
+    pub fn clusters(&self) -> impl Iterator<Item = usize> {
+        let forward = match &self.action {
+            Action::Forward(forward) => Some(forward),
+            Action::Redirect(_) | Action::Respond(_) | Action::Refused(_) => None,
+        };
+        let targets = forward.into_iter().flat_map(|forward| &forward.targets).filter_map(|target| match target.to {
+            Destination::Cluster(cluster) => Some(cluster),
+            Destination::Respond(_) => None,
+        });
+        targets.chain(forward.into_iter().flat_map(|forward| &forward.mirrors).map(|mirror| mirror.cluster))
+    }
+}
+
 /// What is done with a request.
 #[derive(Debug, PartialEq)]
 pub enum Action {

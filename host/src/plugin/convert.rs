@@ -20,8 +20,8 @@ use super::bindings::routes::sekisho::gateway::{model as wit, types};
 use super::routes::{ListenerState, Outcome, SourceState};
 use crate::finding::{Finding, Severity};
 use crate::model::{
-    Address, Binding, ClientPolicy, HostPattern, Input, Listener, Locator, Misdirected, Origin, Pin, Protocol, Role,
-    Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation, WhenDeleted,
+    Address, Binding, ClientPolicy, Cluster, HostPattern, Input, Listener, Locator, Misdirected, Origin, Pin, Protocol,
+    Role, Route, Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation, WhenDeleted,
 };
 use crate::object::ObjectKey;
 use crate::printable::{self, printable};
@@ -35,7 +35,7 @@ const MOST_FINDINGS: usize = 10_000;
 /// # Errors
 /// When the data is not such a record, or cannot be executed.
 pub fn translation_from(records: Value) -> Result<Translation, String> {
-    translation(serde_json::from_value(records).map_err(|e| e.to_string())?)
+    translation(serde_json::from_value(records).map_err(|e| e.to_string())?, &Known::default()).map(|(said, _)| said)
 }
 
 /// An outcome as the plugin's records, given as data.
@@ -44,11 +44,26 @@ pub fn outcome_as_data(said: &Outcome) -> Value {
     serde_json::to_value(outcome(said)).unwrap_or_default()
 }
 
-/// A whole translation.
+/// What an instance has said already, so that it need not say it again.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    routes: Vec<KnownRoute>,
+    clusters: Vec<Arc<Cluster>>,
+}
+
+/// A route, and what there is to say of it.
+#[derive(Clone, Debug)]
+struct KnownRoute {
+    route: Arc<Route>,
+    refused: Option<String>,
+    idle_cors: bool,
+}
+
+/// A whole translation, and what is known from now on of the instance that gave it.
 ///
 /// # Errors
 /// A sentence that names what in it cannot be.
-pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> {
+pub(super) fn translation(wit: wit::Translation, before: &Known) -> Result<(Translation, Known), String> {
     let (bindings, sources, clusters) = (wit.bindings.len(), wit.sources.len(), wit.clusters.len());
     let mut findings: Vec<Finding> = wit.findings.into_iter().take(MOST_FINDINGS).map(finding).collect();
     let listeners = wit.listeners.into_iter().map(|l| listener(l, bindings, sources)).collect::<Result<Vec<_>, _>>()?;
@@ -58,23 +73,28 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
             return Err(format!("two listeners are called `{}`", listener.name));
         }
     }
+    let routes = wit.routes.into_iter().map(|said| match said {
+        wit::ListedRoute::New(said) => KnownRoute::read(said, clusters),
+        wit::ListedRoute::Same(at) => before.route(at, clusters),
+    });
+    let routes = routes.collect::<Result<Vec<_>, _>>()?;
     let mut refused_routes = Vec::new();
-    let mut routes = Vec::with_capacity(wit.routes.len());
-    for (index, said) in (0_u32..).zip(wit.routes) {
-        let idle_cors = said.cors.is_some() && !matches!(said.action, wit::Action::Forward(_));
-        let (route, refused) = action::route(said, clusters)?;
-        if idle_cors {
+    for (index, KnownRoute { route, refused, idle_cors }) in (0_u32..).zip(&routes) {
+        if *idle_cors {
             findings.push(idle_policy(&route.origin));
         }
         if let Some(reason) = refused {
-            findings.push(refusal(&route.origin, "route-refused", &reason, "its requests are answered with 500"));
-            refused_routes.push((index, reason));
+            findings.push(refusal(&route.origin, "route-refused", reason, "its requests are answered with 500"));
+            refused_routes.push((index, reason.clone()));
         }
-        routes.push(Arc::new(route));
     }
     let streams = wit.streams.into_iter().map(|said| stream(said, clusters).map(Arc::new));
     let streams = streams.collect::<Result<Vec<_>, _>>()?;
-    let clusters = wit.clusters.into_iter().map(|c| cluster::cluster(c, sources)).collect::<Result<Vec<_>, _>>()?;
+    let clusters = wit.clusters.into_iter().map(|said| match said {
+        wit::ListedCluster::New(said) => cluster::cluster(said, sources).map(Arc::new),
+        wit::ListedCluster::Same(at) => before.cluster(at, sources),
+    });
+    let clusters = clusters.collect::<Result<Vec<_>, _>>()?;
     let mut refused_clusters = Vec::new();
     for (index, cluster) in (0_u32..).zip(&clusters) {
         if let Some(reason) = &cluster.refused {
@@ -87,18 +107,47 @@ pub(super) fn translation(wit: wit::Translation) -> Result<Translation, String> 
             findings.push(refusal(&listener.origin, "listener-refused", reason, "it refuses its clients"));
         }
     }
-    Ok(Translation {
+    let translation = Translation {
         bindings: wit.bindings.into_iter().map(binding).collect::<Result<_, _>>()?,
         listeners,
         sources: wit.sources.into_iter().map(source).collect(),
-        clusters,
-        routes,
+        clusters: clusters.clone(),
+        routes: routes.iter().map(|known| Arc::clone(&known.route)).collect(),
         streams,
         findings,
         table: wit.table.into(),
         refused_routes,
         refused_clusters,
-    })
+    };
+    Ok((translation, Known { routes, clusters }))
+}
+
+impl Known {
+    /// Indices count into the lists of the translation that names it now.
+    fn route(&self, at: u32, clusters: usize) -> Result<KnownRoute, String> {
+        let known = self.routes.get(at as usize).ok_or_else(|| format!("there was no route {at} before"))?;
+        let used = known.route.clusters().find(|cluster| *cluster >= clusters);
+        match used {
+            None => Ok(known.clone()),
+            Some(cluster) => Err(format!("route `{}`: cluster {cluster} is not in its list", known.route.name)),
+        }
+    }
+
+    fn cluster(&self, at: u32, sources: usize) -> Result<Arc<Cluster>, String> {
+        let known = self.clusters.get(at as usize).ok_or_else(|| format!("there was no cluster {at} before"))?;
+        match known.sources().find(|source| *source >= sources) {
+            None => Ok(Arc::clone(known)),
+            Some(source) => Err(format!("cluster `{}`: source {source} is not in its list", known.name)),
+        }
+    }
+}
+
+impl KnownRoute {
+    fn read(said: wit::Route, clusters: usize) -> Result<Self, String> {
+        let idle_cors = said.cors.is_some() && !matches!(said.action, wit::Action::Forward(_));
+        let (route, refused) = action::route(said, clusters)?;
+        Ok(Self { route: Arc::new(route), refused, idle_cors })
+    }
 }
 
 /// As in Envoy, whose filter leaves such routes alone.

@@ -72,6 +72,9 @@ pub struct Translator {
     budget: Duration,
     store: Store<HostState>,
     guest: translator::Guest,
+    /// What it was given last, and what it said of it.
+    given: Vec<Object>,
+    known: convert::Known,
 }
 
 /// One worker's loaded instance.
@@ -250,7 +253,8 @@ impl RoutesPlugin {
         let (store, routes) = self.instantiate("translate", TRANSLATION_BYTES)?;
         let (plugin, calls) = (Arc::clone(&self.name), Arc::clone(&self.calls));
         let guest = routes.sekisho_gateway_translator().clone();
-        Ok(Translator { plugin, calls, budget: self.limits.translate, store, guest })
+        let (given, known) = (Vec::new(), convert::Known::default());
+        Ok(Translator { plugin, calls, budget: self.limits.translate, store, guest, given, known })
     }
 
     /// An instance that has loaded a table.
@@ -320,22 +324,28 @@ impl Translator {
             capabilities: environment.capabilities(),
             config: environment.config.to_string(),
         };
-        let objects: Vec<translator::Object> = objects
+        let before: HashMap<_, u32> = self.given.iter().map(Object::identity).zip(0..).collect();
+        let given: Vec<translator::Given> = objects
             .iter()
-            .map(|object| translator::Object {
-                key: convert::key_out(&object.key),
-                version: object.version.clone(),
-                json: object.json.to_vec(),
+            .map(|object| match before.get(&object.identity()) {
+                Some(index) => translator::Given::Same(*index),
+                None => translator::Given::New(translator::Object {
+                    key: convert::key_out(&object.key),
+                    version: object.version.clone(),
+                    json: object.json.to_vec(),
+                }),
             })
             .collect();
+        self.given = objects.to_vec();
         let translated = self.calls.count("translate", || {
-            let translated = self.guest.call_translate(&mut self.store, &environment, &objects);
+            let translated = self.guest.call_translate(&mut self.store, &environment, &given);
             translated.map_err(|e| Failure::new(&self.plugin, "translate", &e))
         })?;
-        match translated {
-            Ok(translation) => convert::translation(translation).map_err(TranslateError::Invalid),
-            Err(findings) => Err(TranslateError::Refused(findings.into_iter().map(convert::finding).collect())),
-        }
+        let said = translated
+            .map_err(|findings| TranslateError::Refused(findings.into_iter().map(convert::finding).collect()))?;
+        let (translation, known) = convert::translation(said, &self.known).map_err(TranslateError::Invalid)?;
+        self.known = known;
+        Ok(translation)
     }
 
     /// The statuses of the objects that it last translated; of those that it `said` before, only what is another is taken apart.

@@ -109,7 +109,7 @@ pub(crate) fn read(
         let generation = metadata.generation;
         written.insert(object.key.clone(), typed);
         Some(Gateway {
-            key: object.key,
+            key: object.key.clone(),
             generation,
             seniority,
             refused,

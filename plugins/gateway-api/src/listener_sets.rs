@@ -129,7 +129,7 @@ fn read(
     };
     let generation = metadata.generation;
     let seniority = Seniority::new(metadata.creation_timestamp.clone(), &object.key.namespace, &object.key.name);
-    Some(Read { key: object.key, generation, seniority, gateway: *place, written, findings })
+    Some(Read { key: object.key.clone(), generation, seniority, gateway: *place, written, findings })
 }
 
 /// The Gateway that a reference means.

@@ -54,7 +54,7 @@ impl Snapshot {
                 }
                 ("", "Namespace") => {
                     if let Some(namespace) = read_part(&object, findings) {
-                        snapshot.namespaces.0.insert(object.key.name, namespace);
+                        snapshot.namespaces.0.insert(object.key.name.clone(), namespace);
                     }
                 }
                 _ => {}

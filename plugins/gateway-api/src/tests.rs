@@ -19,7 +19,7 @@ fn object(group: &str, kind: &str, name: &str, rest: Value) -> Object {
     let mut json = json!({"metadata": {"name": name, "namespace": "default", "generation": 1}});
     json["spec"] = rest;
     let key = ObjectKey::new(group, kind, "default", name);
-    Object { key, version: "v1".to_owned(), json: json.to_string().into_bytes() }
+    Object::new(key, "v1", json.to_string().into_bytes())
 }
 
 fn gateway(name: &str, spec: Value) -> Object {

@@ -342,7 +342,7 @@ mod tests {
     fn object(name: &str, namespace: &str, spec: &str) -> Object {
         let json = format!(r#"{{"metadata":{{"name":"{name}","namespace":"{namespace}"}},"spec":{spec}}}"#);
         let key = ObjectKey::new("networking.istio.io", "DestinationRule", namespace, name);
-        Object { key, version: "v1".to_owned(), json: json.into_bytes() }
+        Object::new(key, "v1", json.into_bytes())
     }
 
     fn rules(gateway_namespace: &str, objects: &[Object]) -> DestinationRules {

@@ -6,6 +6,7 @@ use std::sync::Once;
 
 use crate::bindings::routes::exports::sekisho::gateway::{router, translator};
 use crate::bindings::secrets::exports::sekisho::gateway::decoder;
+use crate::last::Last;
 use crate::objects::memory;
 use crate::{RoutePlugin, Router, SecretPlugin};
 
@@ -15,6 +16,7 @@ pub struct Routes<P>(PhantomData<P>);
 type Report = Box<dyn Fn(&translator::Outcome) -> Vec<translator::Status>>;
 
 thread_local! {
+    static LAST: RefCell<Last> = RefCell::default();
     static REPORT: RefCell<Option<Report>> = const { RefCell::new(None) };
     static ROUTER: RefCell<Option<Box<dyn Router>>> = const { RefCell::new(None) };
 }
@@ -27,14 +29,15 @@ impl<P: RoutePlugin> translator::Guest for Routes<P> {
 
     fn translate(
         env: translator::Environment,
-        objects: Vec<translator::Object>,
+        objects: Vec<translator::Given>,
     ) -> Result<translator::Translation, Vec<translator::Finding>> {
         log_panics();
         // What was left for reports takes as much memory again.
         REPORT.set(None);
+        let objects = LAST.with_borrow_mut(|last| last.objects(objects));
         let (translation, plugin) = memory::translating(|| P::translate(env, objects))?;
         REPORT.set(Some(Box::new(move |outcome| plugin.report(outcome))));
-        Ok(translation)
+        Ok(LAST.with_borrow_mut(|last| last.record(translation)))
     }
 
     fn report(outcome: translator::Outcome) -> Vec<translator::Status> {

@@ -10,9 +10,11 @@ pub mod bindings;
 mod export;
 pub mod host_name;
 mod hosts;
+mod last;
 mod lists;
 pub mod log;
 mod model_ext;
+mod object;
 pub mod objects;
 pub mod secrets;
 mod services;
@@ -21,18 +23,46 @@ mod typed;
 
 pub use bindings::routes::exports::sekisho::gateway::router::{Candidate, ConnectionHead, Explanation, RequestHead};
 pub use bindings::routes::exports::sekisho::gateway::translator::{
-    Description, Environment, Kind, ListenerState, Object, Outcome, SourceState, Status,
+    Description, Environment, Kind, ListenerState, Outcome, SourceState, Status,
 };
-/// The translation: what a configuration means, as data that the host executes (`model.wit`).
-pub use bindings::routes::sekisho::gateway::model;
 pub use bindings::routes::sekisho::gateway::types::{Extension, Finding, ObjectKey, Origin, Severity};
 #[doc(hidden)]
 pub use export::{Routes, Secrets};
 pub use hosts::Hosts;
+#[doc(hidden)]
+pub use last::records;
 pub use lists::{Clusters, push};
+pub use object::Object;
 pub use secrets::SecretPlugin;
 pub use services::{BackendPort, ServicePort, ServiceSpec, Services};
 pub use typed::{Age, Typed};
+
+/// The translation: what a configuration means, as data that the host executes (`model.wit`).
+pub mod model {
+    pub use crate::bindings::routes::sekisho::gateway::model::*;
+
+    /// What a configuration means. Which of its routes and clusters the host knows already is found out when it is handed
+    /// over.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub struct Translation {
+        /// Where traffic enters.
+        pub bindings: Vec<Binding>,
+        /// What is served there.
+        pub listeners: Vec<Listener>,
+        /// Secrets by reference.
+        pub sources: Vec<Source>,
+        /// Where requests go.
+        pub clusters: Vec<Cluster>,
+        /// What is done with requests.
+        pub routes: Vec<Route>,
+        /// What is done with connections that are not read as requests.
+        pub streams: Vec<StreamRoute>,
+        /// What the operator should know.
+        pub findings: Vec<Finding>,
+        /// For the router of this very plugin.
+        pub table: Vec<u8>,
+    }
+}
 
 /// A dialect of routes.
 ///

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::model::{
     Action, Balance, Cluster, Destination, Endpoints, Forward, HeaderOps, HostPattern, Limits, Listener, Locator,
     Misdirected, Protocol, Redirect, RedirectPort, Response, Role, Route, ServicePort, Source, Target, Termination,
-    Text, TlsVersion, Translation, UpstreamProtocol, WhenDeleted,
+    Text, TlsVersion, UpstreamProtocol, WhenDeleted,
 };
 use crate::objects::finding;
 use crate::{Environment, Finding, Kind, ObjectKey, Origin, Severity, Status};
@@ -137,22 +137,6 @@ impl Default for HeaderOps {
 impl Default for Limits {
     fn default() -> Self {
         Self { connections: None, pending: None, requests: None, retries: None, requests_per_connection: None }
-    }
-}
-
-#[allow(clippy::derivable_impls, reason = "as above")]
-impl Default for Translation {
-    fn default() -> Self {
-        Self {
-            bindings: Vec::new(),
-            listeners: Vec::new(),
-            sources: Vec::new(),
-            clusters: Vec::new(),
-            routes: Vec::new(),
-            streams: Vec::new(),
-            findings: Vec::new(),
-            table: Vec::new(),
-        }
     }
 }
 

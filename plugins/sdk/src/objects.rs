@@ -186,7 +186,7 @@ mod tests {
             namespace: "default".to_owned(),
             name: "t".to_owned(),
         };
-        Object { key, version: "v1".to_owned(), json: json.as_bytes().to_vec() }
+        Object::new(key, "v1", json.as_bytes().to_vec())
     }
 
     #[test]

@@ -97,7 +97,7 @@ mod tests {
 
     fn object(kind: &str, name: &str, json: &str) -> Object {
         let key = ObjectKey::new("", kind, "default", name);
-        Object { key, version: "v1".to_owned(), json: json.as_bytes().to_vec() }
+        Object::new(key, "v1", json.as_bytes().to_vec())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What was read of objects in the translation before, so that of ten thousand objects only those that changed are read
 //! again.
 //!
-//! It answers only for the very bytes that it was made of, and therefore makes a translation faster, never another. The
+//! It answers only for the very objects that it was made of, and therefore makes a translation faster, never another. The
 //! first translation of an instance remembers nothing: most instances are never asked again.
 
 use std::any::{Any, TypeId};
@@ -10,11 +10,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::Strictness;
-use crate::{Finding, Object, ObjectKey};
-
-/// JSON that is remembered at most, in bytes; what was read of it takes about as much again. The memory of an instance is
-/// bounded, and what it needs for a translation comes first.
-const MOST_BYTES: usize = 12 << 20;
+use crate::bindings::routes::exports::sekisho::gateway::translator;
+use crate::{Finding, Object};
 
 thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
@@ -25,12 +22,12 @@ thread_local! {
 struct Memory {
     /// How often objects were translated.
     translations: u64,
-    bytes: usize,
-    read: HashMap<(TypeId, Strictness), HashMap<ObjectKey, Read>>,
+    read: HashMap<(TypeId, Strictness), HashMap<*const translator::Object, Read>>,
 }
 
 struct Read {
-    json: Vec<u8>,
+    /// Held, so that no other object takes its place in memory.
+    _object: Object,
     /// None where the object cannot be read.
     value: Option<Rc<dyn Any>>,
     findings: Vec<Finding>,
@@ -42,11 +39,25 @@ struct Read {
 pub(crate) fn translating<R>(translate: impl FnOnce() -> R) -> R {
     MEMORY.with_borrow_mut(|memory| memory.translations += 1);
     let translated = translate();
-    MEMORY.with_borrow_mut(Memory::forget);
+    MEMORY.with_borrow_mut(|memory| {
+        let now = memory.translations;
+        memory.read.values_mut().for_each(|read| read.retain(|_, read| read.used == now));
+    });
     translated
 }
 
-/// What `read` makes of an object, or made of the same bytes before.
+/// Whether what would only be remembered may take memory. That of an instance is bounded (64 MiB, unless the operator says
+/// otherwise), and what it needs for a translation comes first.
+pub(crate) fn has_room() -> bool {
+    #[cfg(target_family = "wasm")]
+    const MOST_PAGES: usize = 40 * 16;
+    #[cfg(target_family = "wasm")]
+    return core::arch::wasm32::memory_size::<0>() < MOST_PAGES;
+    #[cfg(not(target_family = "wasm"))]
+    true
+}
+
+/// What `read` makes of an object, or made of it before.
 pub(super) fn recall<T: 'static>(
     object: &Object,
     strictness: Strictness,
@@ -56,7 +67,7 @@ pub(super) fn recall<T: 'static>(
     let of = (TypeId::of::<T>(), strictness);
     let recalled = MEMORY.with_borrow_mut(|memory| {
         let now = memory.translations;
-        let known = memory.read.get_mut(&of)?.get_mut(&object.key).filter(|known| known.json == object.json)?;
+        let known = memory.read.get_mut(&of)?.get_mut(&object.identity())?;
         known.used = now;
         findings.extend(known.findings.iter().cloned());
         Some(known.value.clone())
@@ -67,34 +78,14 @@ pub(super) fn recall<T: 'static>(
     let mut said = Vec::new();
     let value = read(&mut said).map(Rc::new);
     findings.extend(said.iter().cloned());
-    MEMORY.with_borrow_mut(|memory| memory.keep(of, object, value.clone().map(|value| value as Rc<dyn Any>), said));
+    MEMORY.with_borrow_mut(|memory| {
+        if memory.translations > 1 && has_room() {
+            let any = value.clone().map(|value| value as Rc<dyn Any>);
+            let read = Read { _object: object.clone(), value: any, findings: said, used: memory.translations };
+            memory.read.entry(of).or_default().insert(object.identity(), read);
+        }
+    });
     value
-}
-
-impl Memory {
-    fn keep(&mut self, of: (TypeId, Strictness), object: &Object, value: Option<Rc<dyn Any>>, findings: Vec<Finding>) {
-        if self.translations < 2 || self.bytes + object.json.len() > MOST_BYTES {
-            return;
-        }
-        self.bytes += object.json.len();
-        let read = Read { json: object.json.clone(), value, findings, used: self.translations };
-        if let Some(before) = self.read.entry(of).or_default().insert(object.key.clone(), read) {
-            self.bytes -= before.json.len();
-        }
-    }
-
-    fn forget(&mut self) {
-        let Self { translations, bytes, read } = self;
-        for read in read.values_mut() {
-            read.retain(|_, read| {
-                let kept = read.used == *translations;
-                if !kept {
-                    *bytes -= read.json.len();
-                }
-                kept
-            });
-        }
-    }
 }
 
 #[cfg(test)]
@@ -102,14 +93,13 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::Severity;
     use crate::objects::finding;
+    use crate::{ObjectKey, Severity};
 
     struct Length(usize);
 
     fn object(name: &str, json: &str) -> Object {
-        let key = ObjectKey::new("example.com", "Thing", "default", name);
-        Object { key, version: "v1".to_owned(), json: json.as_bytes().to_vec() }
+        Object::new(ObjectKey::new("example.com", "Thing", "default", name), "v1", json.as_bytes().to_vec())
     }
 
     /// Reads them in a translation; their lengths, how many had to be read, and what was said.
@@ -138,16 +128,5 @@ mod tests {
         assert_eq!(translate(&[changed.clone(), b]), (vec![Some(2), None], 1, 2));
         assert_eq!(translate(std::slice::from_ref(&changed)), (vec![Some(2)], 0, 1));
         assert_eq!(translate(&both), (vec![Some(1), None], 2, 2), "what nobody asked for is forgotten");
-        let bytes = MEMORY.with_borrow(|memory| memory.bytes);
-        assert_eq!(bytes, 1);
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let large = "x".repeat(MOST_BYTES / 2 + 1);
-        let both = [object("a", &large), object("b", &large)];
-        translate(&both);
-        assert_eq!(translate(&both).1, 2);
-        assert_eq!(translate(&both).1, 1);
     }
 }
