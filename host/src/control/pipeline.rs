@@ -481,7 +481,8 @@ impl Pipeline {
         (parts, next)
     }
 
-    /// Instances for every plugin whose table workers have not loaded yet, one for each worker.
+    /// Instances for every plugin whose table workers have not loaded yet: two for each worker where they have none of that
+    /// plugin, and one where a change waits to be served.
     pub fn take_routers(&mut self, published: &mut Vec<u64>, workers: usize) -> Vec<Vec<Loaded>> {
         let mut shares: Vec<Vec<Loaded>> = (0..workers).map(|_| Vec::new()).collect();
         published.resize(self.dialects.len(), 0);
@@ -491,7 +492,8 @@ impl Pipeline {
                 continue;
             }
             // A plugin that moved in the list has given its instances away already.
-            let missing = workers.saturating_sub(good.routers.len());
+            let first = published[plugin] == 0;
+            let missing = if first { 2 * workers } else { workers }.saturating_sub(good.routers.len());
             match (0..missing).map(|_| good.new_router()).collect::<Result<Vec<_>, _>>() {
                 Ok(more) => good.routers.extend(more),
                 // No worker gets any: all of them go on with the table that they have.
@@ -501,8 +503,9 @@ impl Pipeline {
                 }
             }
             for share in &mut shares {
-                if let Some(router) = good.routers.pop() {
-                    share.push(Loaded { plugin, table: good.table, router });
+                if let Some(active) = good.routers.pop() {
+                    let spare = if first { good.routers.pop() } else { None };
+                    share.push(Loaded { plugin, table: good.table, active, spare });
                 }
             }
             published[plugin] = good.table;

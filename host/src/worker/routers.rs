@@ -17,7 +17,7 @@ const BREAKER_FIRST: Duration = Duration::from_secs(1);
 /// How long the breaker is open at most.
 const BREAKER_LONGEST: Duration = Duration::from_secs(30);
 
-/// An instance of a plugin that has loaded a table. One more, to take its place, is asked for when it is in use.
+/// Instances of a plugin that have loaded a table.
 #[derive(Debug)]
 pub struct Loaded {
     /// Index of the plugin.
@@ -25,7 +25,9 @@ pub struct Loaded {
     /// Which table.
     pub table: u64,
     /// The one that answers.
-    pub router: Router,
+    pub active: Router,
+    /// The one that takes its place; without one it is asked for as soon as the other is in use.
+    pub spare: Option<Router>,
 }
 
 /// Why there is no answer from a plugin.
@@ -129,20 +131,22 @@ impl Routers {
     /// Takes instances into use; those that they replace.
     pub(super) fn replace(&mut self, loaded: Vec<Loaded>) -> Vec<Router> {
         let mut replaced = Vec::new();
-        for Loaded { plugin, table, router } in loaded {
+        for Loaded { plugin, table, active, spare } in loaded {
             if self.slots.len() <= plugin {
                 self.slots.resize_with(plugin + 1, Slot::default);
             }
             let slot = &mut self.slots[plugin];
             replaced.extend(slot.active.take().into_iter().chain(slot.spare.take()));
-            let name = Arc::clone(router.plugin());
+            let name = Arc::clone(active.plugin());
             // Counts go on from one table to the next of the same plugin.
             let same = slot.plugin.as_ref() == Some(&name);
             let counts = if same { std::mem::take(&mut slot.counts) } else { PluginCounts::default() };
             let breaker = Breaker { opened: if same { slot.breaker.opened } else { 0 }, ..Breaker::default() };
             let decisions = Decisions::new(self.most_decisions);
-            *slot = Slot { plugin: Some(name), counts, table, active: Some(router), spare: None, breaker, decisions };
-            (self.want_spare)(plugin);
+            if spare.is_none() {
+                (self.want_spare)(plugin);
+            }
+            *slot = Slot { plugin: Some(name), counts, table, active: Some(active), spare, breaker, decisions };
         }
         replaced
     }
