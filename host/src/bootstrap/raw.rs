@@ -290,6 +290,7 @@ impl RawGateway {
             controller_name: self.controller_name.unwrap_or(defaults.controller_name),
             published,
             pool,
+            services: defaults.services,
         }
     }
 }
