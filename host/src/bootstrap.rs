@@ -118,6 +118,8 @@ pub struct Gateway {
     pub published: Published,
     /// Addresses of which every object that is bound on its own gets one; without any they share the gateway's own.
     pub pool: Vec<IpNet>,
+    /// Whether a Service is kept in the cluster for what has addresses of its own.
+    pub services: bool,
 }
 
 /// The address that clients use for what listens on the gateway's own addresses, for statuses.
@@ -146,6 +148,7 @@ impl Default for Gateway {
             controller_name: "sekisho.dev/gateway-controller".to_owned(),
             published: Published::default(),
             pool: Vec::new(),
+            services: false,
         }
     }
 }

@@ -7,6 +7,7 @@ mod check;
 mod clusters;
 mod dns;
 mod endpoints;
+mod fronts;
 mod journal;
 mod lint;
 mod pipeline;
@@ -265,7 +266,7 @@ impl Control {
         self.publish(build, started);
     }
 
-    fn publish(&mut self, build: Build, started: Instant) {
+    fn publish(&mut self, mut build: Build, started: Instant) {
         self.number += 1;
         let listeners: BTreeSet<&str> =
             build.sockets.values().flat_map(|socket| &socket.listeners).map(|listener| &*listener.name).collect();
@@ -273,6 +274,7 @@ impl Control {
         let addresses: Vec<String> = build.sockets.keys().map(ToString::to_string).collect();
         let addresses = addresses.join(" ");
         let listeners_now = build.listeners();
+        let fronts = build.take_fronts();
         let Build { sockets, parts, outcomes, mut findings, places, secrets, .. } = build;
         let generation = Arc::new(Generation { number: self.number, sockets, parts });
         let mut routers = self.pipeline.take_routers(&mut self.published, self.workers.len());
@@ -316,7 +318,7 @@ impl Control {
                 }
             }
         }
-        self.pipeline.write_statuses(statuses.iter().map(|(_, status)| status), all);
+        self.pipeline.write_statuses(statuses.iter().map(|(_, status)| status), all, fronts);
         // Some of them came to be only now.
         findings.sort();
         self.journal.findings(&findings);

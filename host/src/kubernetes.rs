@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  API server ── watch (one task for each kind, secret, namespace of pods) ──→ store ── Snapshot ──→ control
-//!             ←─ writer (while this replica holds the lease) ←── statuses ←──────────────────────── control
+//!             ←─ writer, keeper (while this replica holds the lease) ←── statuses, fronts ←──────── control
 //! ```
 //!
 //! One thread with a runtime of its own talks to the API server; control takes what the store holds and never waits for
@@ -10,6 +10,8 @@
 
 mod client;
 mod disk;
+mod front;
+mod keeper;
 mod lease;
 mod object;
 mod pace;
@@ -18,6 +20,7 @@ mod status;
 mod store;
 mod wants;
 mod watch;
+mod write;
 mod writer;
 
 use std::collections::{BTreeSet, HashMap};
@@ -32,6 +35,7 @@ use tokio::task::{AbortHandle, LocalSet};
 
 pub use self::client::ConnectError;
 use self::disk::Disk;
+pub use self::front::{Front, Fronts, Mark, Owner, Port, may_be_endpoint, service_key, slice_keys};
 use self::store::Store;
 pub use self::wants::Wants;
 use self::wants::Watched;
@@ -48,9 +52,10 @@ const BEFORE_DISK: Duration = Duration::from_secs(10);
 /// How long after a change what is there is kept on disk, with all changes in between.
 const KEEP_AFTER: Duration = Duration::from_secs(5);
 
-/// Statuses as they should be.
+/// Statuses as they should be, and what is to be kept for their objects.
 #[derive(Debug, Default)]
 struct Statuses {
+    fronts: Fronts,
     by_object: HashMap<ObjectKey, Arc<Value>>,
     /// These are all: what of ours is on another object is to be taken back.
     all: bool,
@@ -153,11 +158,11 @@ impl Cluster {
     }
 
     /// Has these statuses written, where they differ from what the objects have, and when these are `all` those of ours
-    /// taken back that are on other objects.
-    pub fn report<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool, controller: &str) {
+    /// taken back that are on other objects; and before that what is to be kept for objects.
+    pub fn report<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool, fronts: Fronts, controller: &str) {
         let by_object = statuses.map(|status| (status.object.clone(), Arc::clone(&status.status))).collect();
         let (controller, read) = (controller.to_owned(), self.store.reads());
-        self.statuses.send_replace(Arc::new(Statuses { by_object, all, controller, read }));
+        self.statuses.send_replace(Arc::new(Statuses { fronts, by_object, all, controller, read }));
     }
 
     /// Lets go of the lease, and reads no more.

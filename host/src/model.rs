@@ -10,6 +10,7 @@ mod path;
 mod stream;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -73,6 +74,19 @@ pub struct Binding {
     pub origin: Origin,
     /// Which address.
     pub address: Address,
+    /// What is kept in the cluster for it.
+    pub infrastructure: Option<Infrastructure>,
+}
+
+/// What is kept in the cluster for an address of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Infrastructure {
+    /// A label of DNS (RFC 1035).
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// An address as an object asks for it.

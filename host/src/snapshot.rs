@@ -12,6 +12,8 @@ pub struct Snapshot {
     pub objects: BTreeMap<ObjectKey, Object>,
     /// What was wrong with reading them.
     pub findings: Vec<Finding>,
+    /// What is not among them may be there all the same: not everything may be read, or it is what was kept on disk.
+    pub partial: bool,
 }
 
 impl Snapshot {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use self::directory::Directory;
 use crate::bootstrap::{Bootstrap, Resources};
-use crate::kubernetes::{Cluster, ConnectError, Wants};
+use crate::kubernetes::{Cluster, ConnectError, Fronts, Wants};
 use crate::plugin::Status;
 use crate::snapshot::Snapshot;
 
@@ -106,10 +106,17 @@ impl Source {
         cluster.complete(snapshot)
     }
 
-    /// Has statuses written where the objects are, and when these are `all` of them, others of ours taken back.
-    pub(crate) fn report<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool, controller: &str) {
+    /// Has statuses written where the objects are, and when these are `all` of them, others of ours taken back; and what is
+    /// to be kept for objects.
+    pub(crate) fn report<'s>(
+        &self,
+        statuses: impl Iterator<Item = &'s Status>,
+        all: bool,
+        fronts: Fronts,
+        controller: &str,
+    ) {
         if let Self::Kubernetes(cluster) = self {
-            cluster.report(statuses, all, controller);
+            cluster.report(statuses, all, fronts, controller);
         }
     }
 

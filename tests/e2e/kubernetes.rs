@@ -3,6 +3,7 @@
 
 mod api_server;
 mod commands;
+mod gateway_services;
 mod kinds;
 mod outages;
 mod permissions;

@@ -42,6 +42,7 @@ pub(crate) struct Environment {
     pub(crate) class_name: Option<String>,
     pub(crate) controller_name: Option<String>,
     pub(crate) pool: Vec<IpNet>,
+    pub(crate) services: bool,
     pub(crate) config: Value,
 }
 

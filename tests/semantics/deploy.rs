@@ -87,7 +87,13 @@ fn the_chart_grants_what_the_manifests_grant() {
         lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
     };
     let chart = plain(&text("helm/sekisho/templates/clusterrole.yaml"));
-    for file in ["rbac-core.yaml", "rbac-gateway-api.yaml", "rbac-istio.yaml", "rbac-secrets.yaml"] {
+    for file in [
+        "rbac-core.yaml",
+        "rbac-gateway-api.yaml",
+        "rbac-gateway-services.yaml",
+        "rbac-istio.yaml",
+        "rbac-secrets.yaml",
+    ] {
         let manifest = text(&format!("manifests/{file}"));
         let role = manifest.split("\n---\n").next().unwrap();
         let (_, rules) = role.split_once("\nrules:\n").unwrap();
@@ -95,6 +101,24 @@ fn the_chart_grants_what_the_manifests_grant() {
             assert!(chart.contains(rule), "{file} grants this, the chart does not:\n{rule}");
         }
     }
+}
+
+/// Rights that reach further than what is read are nobody's who did not ask for them.
+#[test]
+fn services_are_written_only_where_that_is_asked_for() {
+    let rules = rules("rbac-gateway-services.yaml");
+    let verbs: BTreeSet<String> = ["create", "delete", "patch"].map(str::to_owned).into();
+    for (group, resource) in [("", "services"), ("discovery.k8s.io", "endpointslices")] {
+        assert_eq!(granted(&rules, group), BTreeMap::from([(resource.to_owned(), verbs.clone())]));
+    }
+    assert_eq!(rules.len(), 2);
+    let kustomization: Value = serde_saphyr::from_str(&text("manifests/kustomization.yaml")).unwrap();
+    let installed = kustomization["resources"].as_array().unwrap();
+    assert!(!installed.iter().any(|file| file == "rbac-gateway-services.yaml"), "{installed:?}");
+    let bootstrap = Bootstrap::read(&Path::new(DEPLOY).join("manifests/sekisho.json")).unwrap();
+    assert!(!bootstrap.gateway.services);
+    let values: Value = serde_saphyr::from_str(&text("helm/sekisho/values.yaml")).unwrap();
+    assert_eq!(values["gatewayServices"], false);
 }
 
 #[test]

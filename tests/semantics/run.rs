@@ -72,6 +72,7 @@ fn gateway(case: &Case) -> Gateway {
         class_name: environment.class_name.clone().unwrap_or(defaults.class_name),
         controller_name: environment.controller_name.clone().unwrap_or(defaults.controller_name),
         pool: environment.pool.clone(),
+        services: environment.services,
         ..defaults
     }
 }

@@ -55,13 +55,14 @@ pub enum SecretsBy {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct RawKubernetes {
     kubeconfig: Option<PathBuf>,
     context: Option<String>,
     secrets: SecretsBy,
     status: Option<bool>,
     lease: Option<String>,
+    gateway_services: bool,
     snapshot: Option<RawKept>,
 }
 
@@ -73,11 +74,20 @@ struct RawKept {
 }
 
 impl RawKubernetes {
+    /// Whether Services are kept for what has addresses of its own.
+    pub(super) fn keeps_services(&self) -> bool {
+        self.gateway_services
+    }
+
     fn check(self, directory: &Path, problems: &mut Vec<String>) -> Kubernetes {
         let lease = self.lease.unwrap_or_else(|| "sekisho".to_owned());
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
         if lease.is_empty() || lease.len() > 253 || !lease.bytes().all(legal) {
             problems.push(format!("kubernetes.lease: `{lease}` is no name of a Kubernetes object"));
+        }
+        if self.gateway_services && self.status == Some(false) {
+            let why = "it needs `kubernetes.status`, as who writes statuses keeps them";
+            problems.push(format!("kubernetes.gatewayServices: {why}"));
         }
         Kubernetes {
             kubeconfig: self.kubeconfig.map(|path| directory.join(path)),

@@ -183,6 +183,7 @@ impl Raw {
     pub(super) fn check(self, path: &Path) -> Result<Bootstrap, Vec<String>> {
         let mut problems = Vec::new();
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        let services = self.kubernetes.as_ref().is_some_and(RawKubernetes::keeps_services);
         let resources = kubernetes::resources(self.resources, self.kubernetes, directory, &mut problems);
         let mut names = HashSet::new();
         let mut plugins = |list: Option<Vec<RawPlugin>>, kind: &str, default: &[(&str, &str)]| {
@@ -218,7 +219,7 @@ impl Raw {
         if !admin.ip().is_loopback() {
             problems.push(format!("admin.address: {admin} must be of the loopback interface, such as 127.0.0.1:15000"));
         }
-        let gateway = self.gateway.check(&resources, &mut problems);
+        let gateway = Gateway { services, ..self.gateway.check(&resources, &mut problems) };
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -290,6 +291,7 @@ impl RawGateway {
             controller_name: self.controller_name.unwrap_or(defaults.controller_name),
             published,
             pool,
+            services: defaults.services,
         }
     }
 }
@@ -493,6 +495,10 @@ mod tests {
         assert_eq!(api.kubeconfig.as_deref(), Some(Path::new("/etc/sekisho/config")));
         assert_eq!((api.secrets, api.status, api.lease.as_str()), (SecretsBy::Name, true, "sekisho"));
         assert_eq!(bootstrap.gateway.class_name, "sekisho");
+        let plain = check(r#"{"resources": ["kubernetes:"]}"#).unwrap();
+        let kept = check(r#"{"resources": ["kubernetes:"], "kubernetes": {"gatewayServices": true}}"#).unwrap();
+        assert!(kept.gateway.services && !plain.gateway.services);
+        assert_eq!(plain.needs_restart(&kept), [""; 0]);
         let taken = check(r#"{"resources": ["kubernetes:"], "gateway": {"className": "istio"}}"#).unwrap();
         assert_eq!(taken.gateway.class_name, "istio", "which is deliberate");
         for (json, part) in [
@@ -500,6 +506,10 @@ mod tests {
             (r#"{"kubernetes": {}}"#, "no effect"),
             (r#"{"resources": ["kubernetes:"], "kubernetes": {"secrets": "all"}}"#, "kubernetes.secrets"),
             (r#"{"resources": ["kubernetes:"], "kubernetes": {"lease": "A b"}}"#, "kubernetes.lease"),
+            (
+                r#"{"resources": ["kubernetes:"], "kubernetes": {"gatewayServices": true, "status": false}}"#,
+                "kubernetes.gatewayServices",
+            ),
         ] {
             let error = check(json).unwrap_err();
             assert!(error.contains(part), "{part} in {error}");

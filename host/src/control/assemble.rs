@@ -144,7 +144,7 @@ pub(super) fn addresses(
     bootstrap: &Bootstrap,
     pool: &Pool,
 ) -> Result<Vec<SocketName>, String> {
-    let Binding { origin, address } = &translation.bindings[listener.binding];
+    let Binding { origin, address, .. } = &translation.bindings[listener.binding];
     if let Address::Unix(path) = address {
         return Ok(vec![SocketName::Unix(path.as_str().into())]);
     }

@@ -11,6 +11,7 @@ use super::board::{PluginCard, SecretCard};
 use super::clusters::{Clusters, members};
 use super::dns::{Answer, Resolver};
 use super::endpoints::EndpointIndex;
+use super::fronts::{Bound, Fronts};
 use super::lint;
 use super::plugins::{Code, Dialect, refresh_secrets, secrets_card};
 use super::pool::Pool;
@@ -18,7 +19,7 @@ use super::vault::{Material, Resolved, Use, Vault};
 use crate::bootstrap::{Bootstrap, PluginCode};
 use crate::finding::{Finding, Places, Severity, Subject};
 use crate::generation::{Listener, Part, Socket, Traffic};
-use crate::kubernetes::Wants;
+use crate::kubernetes::{self, Wants};
 use crate::model::{self, Address, Endpoints, Locator, Origin, Role, TlsVersions, WhenDeleted};
 use crate::object::{OWN_KINDS, ObjectKey, POD};
 use crate::plugin::{Engine, Failure, ListenerState, Outcome, Router, SecretsPlugin, Status};
@@ -64,6 +65,7 @@ pub struct Build {
     /// Every secret that a translation refers to.
     pub secrets: Vec<SecretCard>,
     placements: Vec<Placement>,
+    fronts: Fronts,
 }
 
 /// Where one plugin's listeners are, until it is known which sockets can be bound.
@@ -191,9 +193,14 @@ impl Pipeline {
     }
 
     /// Has the statuses of objects written where the objects are. When these are `all`, those of ours are taken back that
-    /// other objects have.
-    pub fn write_statuses<'s>(&self, statuses: impl Iterator<Item = &'s Status>, all: bool) {
-        self.source.report(statuses, all, &self.bootstrap.gateway.controller_name);
+    /// other objects have. Before them, what is kept for objects.
+    pub fn write_statuses<'s>(
+        &self,
+        statuses: impl Iterator<Item = &'s Status>,
+        all: bool,
+        fronts: kubernetes::Fronts,
+    ) {
+        self.source.report(statuses, all, fronts, &self.bootstrap.gateway.controller_name);
     }
 
     /// The end has begun: another replica takes over what only one does.
@@ -316,6 +323,8 @@ impl Pipeline {
             placements[plugin].listeners.push((listener, placed.remove(&(plugin, number)), binding));
         }
         findings.extend(lint::readable_keys(self.vault.key_files()));
+        let translations = self.dialects.iter().map(|dialect| dialect.good.as_ref().map(|good| &good.translation));
+        let fronts = Fronts::wanted(translations, &self.bootstrap, &snapshot, &mut findings);
         let (parts, next_lookup) = self.parts(&snapshot, &resolved, now, &mut findings);
         self.tls.finish();
         let wake = [self.vault.finish(), next_lookup].into_iter().flatten().min();
@@ -328,7 +337,7 @@ impl Pipeline {
         let read = snapshot.objects.values().filter(|object| from_files && &*object.place != IMPLIED);
         let places = read.map(|object| (object.key.clone(), Arc::clone(&object.place))).collect();
         let sockets = sockets.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect();
-        Some(Build { sockets, parts, outcomes, findings, wake, places, secrets: cards, placements })
+        Some(Build { sockets, parts, outcomes, findings, wake, places, secrets: cards, placements, fronts })
     }
 
     /// What is to be read where not everything is.
@@ -602,6 +611,29 @@ impl Build {
                 })
                 .collect();
         }
+        let placements = &self.placements;
+        let sockets = |plugin: usize, binding| placements[plugin].sockets(binding, unbound);
+        self.fronts.lead(sockets, &mut self.findings);
+    }
+
+    /// What is kept in the cluster, once [`Build::drop_unbound`] has told where it leads.
+    pub fn take_fronts(&mut self) -> kubernetes::Fronts {
+        std::mem::take(&mut self.fronts).into_kept()
+    }
+}
+
+impl Placement {
+    /// The sockets of a binding.
+    fn sockets(&self, binding: usize, unbound: &BTreeMap<SocketName, String>) -> Vec<Bound> {
+        let mut sockets = Vec::new();
+        for (listener, placed, _) in self.listeners.iter().filter(|(_, _, of)| *of == binding) {
+            let Some(Placed::On(names)) = placed else { continue };
+            let socket = |name: &SocketName| {
+                Some(Bound { port: listener.port, socket: name.inet()?, is_bound: !unbound.contains_key(name) })
+            };
+            sockets.extend(names.iter().filter_map(socket));
+        }
+        sockets
     }
 }
 

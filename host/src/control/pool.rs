@@ -104,7 +104,7 @@ mod tests {
 
     fn binding(name: &str, wanted: &[&str]) -> Binding {
         let address = Address::Dedicated(wanted.iter().map(ToString::to_string).collect());
-        Binding { origin: Origin { object: key(name), field: String::new() }, address }
+        Binding { origin: Origin { object: key(name), field: String::new() }, address, infrastructure: None }
     }
 
     fn snapshot(objects: &[(&str, &str, &str)]) -> Snapshot {
@@ -115,7 +115,7 @@ mod tests {
             });
             (key(name), Object::new(key(name), "v1".to_owned(), Arc::from("test"), value))
         };
-        Snapshot { objects: objects.iter().map(object).collect(), findings: Vec::new() }
+        Snapshot { objects: objects.iter().map(object).collect(), ..Snapshot::default() }
     }
 
     fn held(pool: &Pool) -> Vec<String> {

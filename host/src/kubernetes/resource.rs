@@ -28,8 +28,9 @@ pub(super) async fn find(
                 return Ok(Some(Served { resource, namespaced }));
             }
             Err(kube::Error::Discovery(DiscoveryError::MissingKind(_))) => {}
-            // A proxy on the way says 404 too; what the server has it lists.
-            Err(kube::Error::Api(status)) if status.is_not_found() && !lists(client, group, version).await? => {}
+            // A proxy on the way says 404 too; what the server has it lists. Of a group that it does not have it says so in
+            // plain text, and then there is no reason to go by.
+            Err(kube::Error::Api(status)) if status.code == 404 && !lists(client, group, version).await? => {}
             Err(error) => return Err(error),
         }
     }

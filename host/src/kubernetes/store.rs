@@ -232,7 +232,7 @@ impl Store {
         state.pace.taken();
         let seen = state.held.values().flat_map(|held| held.objects.iter());
         let objects = seen.map(|(key, seen)| (key.clone(), seen.object.clone())).collect();
-        Some(Snapshot { objects, findings: state.findings(Instant::now()) })
+        Some(Snapshot { objects, findings: state.findings(Instant::now()), partial: state.is_partial() })
     }
 
     /// The objects with those that are read by name, or for pods' labels, as they are now. What else has changed since
@@ -415,11 +415,17 @@ pub(super) struct View<'s> {
     kinds: HashMap<(&'s str, &'s str), &'s Held>,
 }
 
-impl View<'_> {
+impl<'s> View<'s> {
     /// An object, and how the API calls its kind.
     pub(super) fn find(&self, key: &ObjectKey) -> Option<(&Served, &Seen)> {
         let held = self.kinds.get(&(key.group.as_str(), key.kind.as_str()))?;
         Some((held.served.as_ref()?, held.objects.get(key)?))
+    }
+
+    /// All objects of a kind, and how the API calls it; none as long as they are not known.
+    pub(super) fn kind(&self, group: &str, kind: &str) -> Option<(&'s Served, &'s HashMap<ObjectKey, Seen>)> {
+        let held = self.kinds.get(&(group, kind)).filter(|held| held.known)?;
+        Some((held.served.as_ref()?, &held.objects))
     }
 
     /// Those of kinds that were known when everything was read for the so manieth time.
@@ -458,6 +464,12 @@ impl Held {
 impl State {
     fn is_ready(&self) -> bool {
         self.readiness != Readiness::Waiting || self.is_known()
+    }
+
+    /// Whether there may be objects of kinds that we do not see.
+    fn is_partial(&self) -> bool {
+        let unseen = |held: &Held| !held.known || matches!(held.problem, Some(Problem::Forbidden(_)));
+        self.held.iter().any(|(watched, held)| watched.is_kind() && unseen(held))
     }
 
     /// Whether there is an answer to everything.

@@ -1,50 +1,41 @@
-//! Writes statuses, while this replica is the one that does.
+//! Writes statuses, and has the keeper write what is kept for their objects, while this replica is the one that does.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
-use kube::core::{Request, Status};
+use kube::core::Request;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch as latest;
 use tokio::time::Instant;
 
 use super::Statuses;
+use super::keeper::Keeper;
 use super::object::Seen;
 use super::resource::Served;
 use super::status::{merged, patch, withdrawn};
 use super::store::Store;
-use super::watch::sentence;
+use super::write::{self, AT_LATEST, Rate, TRY_AGAIN, Written};
 use crate::object::ObjectKey;
 
-/// Writes in a second, in the long run, and how many may come at once.
-const RATE: u32 = 50;
-const BURST: u32 = 100;
 /// With so many writes to do, or a few more, it is looked again afterwards what is wanted.
-const IN_ONE_TURN: usize = 64;
+pub(super) const IN_ONE_TURN: usize = 64;
 /// Writes that are on their way at one time.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 /// How soon all statuses are compared again after some were written, by us or by others.
 const COMPARE_AGAIN: Duration = Duration::from_millis(250);
 /// Objects that are looked at before the watches have their turn.
-const LOOK_AT: usize = 256;
-/// How soon a write that failed is tried again, unless the API server says; and at the latest, whatever it says.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-const AT_LATEST: Duration = Duration::from_secs(60);
-/// How long the API server may take over one.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const LOOK_AT: usize = 256;
 
 pub(super) struct Writer {
     client: Client,
     store: Arc<Store>,
     rate: Rate,
+    keeper: Keeper,
     settled: HashMap<ObjectKey, Settled>,
     /// Objects whose last write failed, and when there may be another.
     waiting: HashMap<ObjectKey, Instant>,
@@ -81,24 +72,11 @@ struct Write {
     patch: Value,
 }
 
-/// What became of a write.
-enum Written {
-    Yes,
-    /// Somebody else wrote in between. The watch is going to tell.
-    Overtaken,
-    /// The object is not there any more, which the watch tells, or its kind has no statuses. One that is made anew has
-    /// another version.
-    Gone,
-    /// Why, and after how long it may be tried again.
-    No(String, Duration),
-    /// The API server says nothing, which the watches tell of.
-    NotHeard,
-}
-
 impl Writer {
     pub(super) fn new(client: Client, store: Arc<Store>) -> Self {
         let rate = Rate::new(Instant::now());
-        Self { client, store, rate, settled: HashMap::new(), waiting: HashMap::new(), said: None }
+        let keeper = Keeper::new(client.clone(), Arc::clone(&store));
+        Self { client, store, rate, keeper, settled: HashMap::new(), waiting: HashMap::new(), said: None }
     }
 
     /// Brings the objects' statuses to what they should be, whenever one of the two changes.
@@ -111,9 +89,13 @@ impl Writer {
             let wanted = Arc::clone(&statuses.borrow_and_update());
             let mut again = None;
             if *leads.borrow_and_update() {
-                again = self.write(&wanted, &leads).await;
+                // Whoever reads of a status that all is well finds what is kept for the object.
+                let kept = self.keeper.keep(&wanted, &leads, &self.rate).await;
+                let written = self.write(&wanted, &leads).await;
+                again = kept.into_iter().chain(written).min();
             } else {
                 // Another replica may write from now on.
+                self.keeper.forget();
                 self.settled.clear();
                 self.waiting.clear();
             }
@@ -165,7 +147,7 @@ impl Writer {
                 Written::NotHeard => drop(self.waiting.insert(write.key, Instant::now() + TRY_AGAIN)),
                 Written::No(why, pause) => {
                     failure = Some(format!("{}: {why}", write.key));
-                    self.waiting.insert(write.key, Instant::now() + pause);
+                    self.waiting.insert(write.key, Instant::now() + pause.unwrap_or(TRY_AGAIN).min(AT_LATEST));
                 }
             }
         }
@@ -239,17 +221,6 @@ fn difference(
 }
 
 async fn send(client: &Client, write: &Write) -> Written {
-    match tokio::time::timeout(PATIENCE, try_to_send(client, write)).await {
-        Ok(Ok(written)) => written,
-        Ok(Err(error)) => {
-            tracing::debug!("a status: {}", sentence(&error));
-            Written::NotHeard
-        }
-        Err(_) => Written::NotHeard,
-    }
-}
-
-async fn try_to_send(client: &Client, write: &Write) -> Result<Written, kube::Error> {
     let resource = &write.served.resource;
     let api: Api<DynamicObject> = if write.served.namespaced {
         Api::namespaced_with(client.clone(), &write.key.namespace, resource)
@@ -258,64 +229,6 @@ async fn try_to_send(client: &Client, write: &Write) -> Result<Written, kube::Er
     };
     // With its version, so that a write in between is noticed.
     let patch = Patch::Merge(json!({"metadata": {"resourceVersion": write.version}, "status": write.patch}));
-    let request = Request::new(api.resource_url())
-        .patch_subresource("status", &write.key.name, &PatchParams::default(), &patch)
-        .map_err(kube::Error::BuildRequest)?;
-    let response = client.send(request.map(Into::into)).await?;
-    let (status, retry_after) = (response.status(), retry_after(response.headers()));
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok(match status {
-        status if status.is_success() => Written::Yes,
-        StatusCode::CONFLICT => Written::Overtaken,
-        StatusCode::NOT_FOUND => Written::Gone,
-        status => {
-            let said: Option<Status> = serde_json::from_slice(&body).ok();
-            let why = said.map(|said| said.message).filter(|message| !message.is_empty());
-            Written::No(why.unwrap_or_else(|| status.to_string()), retry_after.unwrap_or(TRY_AGAIN).min(AT_LATEST))
-        }
-    })
-}
-
-/// In seconds; nobody says it otherwise.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    Some(Duration::from_secs(headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?))
-}
-
-/// So many in a second, and some more at once after a rest.
-struct Rate {
-    next: std::cell::Cell<Instant>,
-}
-
-impl Rate {
-    fn new(now: Instant) -> Self {
-        Self { next: std::cell::Cell::new(now) }
-    }
-
-    /// When the next one may be.
-    fn take(&self, now: Instant) -> Instant {
-        let each = Duration::from_secs(1) / RATE;
-        let rested = now.checked_sub(each * BURST).unwrap_or(now);
-        let at = self.next.get().max(rested);
-        self.next.set(at + each);
-        at
-    }
-
-    async fn wait(&self) {
-        tokio::time::sleep_until(self.take(Instant::now())).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn writes_are_spread_over_time() {
-        let start = Instant::now() + Duration::from_secs(60);
-        let rate = Rate::new(Instant::now());
-        let times: Vec<Instant> = (0..BURST + RATE).map(|_| rate.take(start)).collect();
-        assert_eq!(times.iter().filter(|at| **at <= start).count(), usize::try_from(BURST).unwrap() + 1);
-        let last = times.last().unwrap().duration_since(start);
-        assert!((Duration::from_millis(900)..=Duration::from_secs(1)).contains(&last), "{last:?}");
-    }
+    let request = Request::new(api.resource_url());
+    write::send(client, request.patch_subresource("status", &write.key.name, &PatchParams::default(), &patch)).await
 }

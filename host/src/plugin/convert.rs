@@ -20,8 +20,8 @@ use super::bindings::routes::sekisho::gateway::{model as wit, types};
 use super::routes::{ListenerState, Outcome, SourceState};
 use crate::finding::{Finding, Severity};
 use crate::model::{
-    Address, Binding, ClientPolicy, Cluster, HostPattern, Input, Listener, Locator, Misdirected, Origin, Pin, Protocol,
-    Role, Route, Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation, WhenDeleted,
+    Address, Binding, ClientPolicy, Cluster, HostPattern, Infrastructure, Input, Listener, Locator, Misdirected, Origin,
+    Pin, Protocol, Role, Route, Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation, WhenDeleted,
 };
 use crate::object::ObjectKey;
 use crate::printable::{self, printable};
@@ -221,7 +221,24 @@ fn binding(binding: wit::Binding) -> Result<Binding, String> {
         wit::Address::Unix(path) => Address::Unix(path),
         wit::Address::Ip(text) => Address::Ip(text.parse().map_err(|_| format!("`{text}` is not an IP address"))?),
     };
-    Ok(Binding { origin: origin(binding.origin), address })
+    let infrastructure = binding.infrastructure.map(infrastructure).transpose()?;
+    Ok(Binding { origin: origin(binding.origin), address, infrastructure })
+}
+
+/// The API server judges labels and annotations; the name is part of others' names.
+fn infrastructure(said: wit::Infrastructure) -> Result<Infrastructure, String> {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let name = said.name;
+    let (first, last) = (name.bytes().next(), name.bytes().last());
+    let ends = first.is_some_and(|b| b.is_ascii_lowercase()) && last != Some(b'-');
+    if !ends || name.len() > 63 || !name.bytes().all(legal) {
+        return Err(format!("`{}` is no label of DNS, as what is kept for a binding is called", self::name(name)));
+    }
+    Ok(Infrastructure {
+        name,
+        labels: said.labels.into_iter().collect(),
+        annotations: said.annotations.into_iter().collect(),
+    })
 }
 
 fn listener(listener: wit::Listener, bindings: usize, sources: usize) -> Result<Listener, String> {

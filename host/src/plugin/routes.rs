@@ -60,7 +60,9 @@ impl Environment {
     /// What this gateway can do that not every one can.
     #[must_use]
     pub fn capabilities(&self) -> Vec<String> {
-        if self.gateway.pool.is_empty() { Vec::new() } else { vec![ADDRESS_POOL.to_owned()] }
+        let pool = (!self.gateway.pool.is_empty()).then_some(ADDRESS_POOL);
+        let infrastructure = self.gateway.services.then_some(INFRASTRUCTURE);
+        pool.into_iter().chain(infrastructure).map(str::to_owned).collect()
     }
 }
 
@@ -172,6 +174,8 @@ pub enum SourceState {
 
 /// The capability of a gateway that has an address of its own for every `dedicated` binding.
 const ADDRESS_POOL: &str = "address-pool";
+/// The capability of one that keeps what `dedicated` bindings ask for.
+const INFRASTRUCTURE: &str = "infrastructure";
 
 /// The status of one object, as its API defines it.
 #[derive(Clone, Debug, PartialEq)]

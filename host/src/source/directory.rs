@@ -235,7 +235,7 @@ impl Directory {
 
     /// What an API server would add: namespaces and the class.
     fn snapshot(&mut self) -> Snapshot {
-        let mut snapshot = Snapshot { objects: BTreeMap::new(), findings: self.root_findings.clone() };
+        let mut snapshot = Snapshot { findings: self.root_findings.clone(), ..Snapshot::default() };
         for state in self.files.values_mut() {
             snapshot.findings.extend(state.finding.clone());
             for counted in &mut state.objects {

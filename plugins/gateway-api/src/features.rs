@@ -1,7 +1,16 @@
 //! The conformance features that a GatewayClass may claim: what this plugin translates and the host executes.
 
-/// Sorted by name, as the API demands.
-pub(crate) const SUPPORTED: &[&str] = &[
+use crate::host::Host;
+
+/// The one that only a host can have that keeps something for every Gateway.
+const INFRASTRUCTURE: &str = "GatewayInfrastructurePropagation";
+
+/// Those that hold with this host, sorted by name, as the API demands.
+pub(crate) fn supported(host: Host) -> impl Iterator<Item = &'static str> {
+    SUPPORTED.iter().copied().filter(move |name| *name != INFRASTRUCTURE || host.keeps_for_all())
+}
+
+const SUPPORTED: &[&str] = &[
     "BackendTLSPolicy",
     "BackendTLSPolicySANValidation",
     "GRPCRoute",
@@ -13,6 +22,7 @@ pub(crate) const SUPPORTED: &[&str] = &[
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
+    INFRASTRUCTURE,
     "GatewayPort8080",
     "GatewayStaticAddresses",
     "HTTPRoute",

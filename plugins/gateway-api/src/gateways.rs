@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use sekisho_sdk::model::Address;
+use sekisho_sdk::model::{Address, Infrastructure};
 use sekisho_sdk::{Finding, Object, ObjectKey, Typed};
 use serde::Deserialize;
 
@@ -12,6 +12,8 @@ use crate::classes::Classes;
 use crate::client_certificate::ClientCertificate;
 use crate::finding::{Fault, Findings, Problem};
 use crate::grants::Grants;
+use crate::host::Host;
+use crate::infrastructure::infrastructure;
 use crate::listener_sets::{self, ListenerSet};
 use crate::listeners::{self, FromNamespaces, Listener, Owner, conflicts};
 use crate::objects::gateway::{Address as AddressSpec, Frontend, GatewaySpec, GatewayTls};
@@ -28,6 +30,8 @@ pub(crate) struct Gateway {
     pub(crate) refused: Option<Problem>,
     /// None when the addresses it wants cannot be understood.
     pub(crate) address: Option<Address>,
+    /// What is to be kept for it; the translation takes it.
+    pub(crate) infrastructure: Option<Infrastructure>,
     pub(crate) binding: Option<u32>,
     pub(crate) client_certificate: Option<ClientCertificate>,
     /// Clients of some port are served whatever they show.
@@ -70,7 +74,7 @@ pub(crate) fn read(
     objects: Vec<Object>,
     sets: Vec<Object>,
     classes: &Classes,
-    unasked: &Address,
+    host: Host,
     grants: &Grants,
     namespaces: &Namespaces,
     list: &mut Vec<Finding>,
@@ -84,11 +88,13 @@ pub(crate) fn read(
         let seniority = Seniority::new(metadata.creation_timestamp.clone(), &object.key.namespace, &object.key.name);
         let mut findings = Findings::about(&object.key, list);
         let mut refused = class.err().cloned();
-        let address = address(&spec.addresses, unasked, &mut findings).unwrap_or_else(|problem| {
+        let address = address(&spec.addresses, host, &mut findings).unwrap_or_else(|problem| {
             refused.get_or_insert(problem);
             None
         });
-        if let Some(problem) = whole(spec, &mut findings) {
+        let kept =
+            address.as_ref().filter(|address| host.keeps_for(address)).map(|_| infrastructure(&object.key, spec));
+        if let Some(problem) = whole(spec, kept.is_some(), &mut findings) {
             refused.get_or_insert(problem);
         }
         let allowed = spec.allowed_listeners.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
@@ -114,6 +120,7 @@ pub(crate) fn read(
             seniority,
             refused,
             address,
+            infrastructure: kept,
             binding: None,
             client_certificate,
             serves_anybody,
@@ -172,7 +179,7 @@ fn class(object: &Object, list: &mut Vec<Finding>) -> Option<String> {
 }
 
 /// The addresses it asks for, or those of a Gateway that does not care.
-fn address(specs: &[AddressSpec], unasked: &Address, findings: &mut Findings<'_>) -> Result<Option<Address>, Problem> {
+fn address(specs: &[AddressSpec], host: Host, findings: &mut Findings<'_>) -> Result<Option<Address>, Problem> {
     let mut addresses = Vec::new();
     for (index, spec) in specs.iter().enumerate() {
         let field = format!("spec.addresses[{index}]");
@@ -209,11 +216,11 @@ fn address(specs: &[AddressSpec], unasked: &Address, findings: &mut Findings<'_>
     }
     addresses.sort_unstable();
     addresses.dedup();
-    Ok(Some(if specs.is_empty() { unasked.clone() } else { Address::Dedicated(addresses) }))
+    Ok(Some(if specs.is_empty() { host.unasked() } else { Address::Dedicated(addresses) }))
 }
 
 /// What concerns the Gateway as a whole; gives why it is refused.
-fn whole(spec: &GatewaySpec, findings: &mut Findings<'_>) -> Option<Problem> {
+fn whole(spec: &GatewaySpec, kept: bool, findings: &mut Findings<'_>) -> Option<Problem> {
     if let Some(scope) = spec.default_scope.as_deref()
         && !["", "None"].contains(&scope)
     {
@@ -224,9 +231,11 @@ fn whole(spec: &GatewaySpec, findings: &mut Findings<'_>) -> Option<Problem> {
         findings.refuse(Fault::new("missing-field", "spec.listeners", "a Gateway needs a listener", "add one"));
     }
     let infrastructure = spec.infrastructure.as_ref()?;
-    if !infrastructure.labels.is_empty() || !infrastructure.annotations.is_empty() {
-        let message = "no object is made for a Gateway, so there is none to carry these labels and annotations";
-        findings.info(Fault::new("no-infrastructure", "spec.infrastructure", message, "nothing needs to be done"));
+    if !kept && (!infrastructure.labels.is_empty() || !infrastructure.annotations.is_empty()) {
+        let message = "no object is made for this Gateway, so there is none to carry these labels and annotations";
+        let remedy = "nothing needs to be done, unless a Service is wanted: then see `kubernetes.gatewayServices` in the \
+                      bootstrap file, and give the Gateway an address of its own";
+        findings.info(Fault::new("no-infrastructure", "spec.infrastructure", message, remedy));
     }
     infrastructure.parameters_ref.as_ref().map(|_| {
         let message = "this controller has no parameters, so the reference leads nowhere";

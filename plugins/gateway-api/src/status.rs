@@ -27,7 +27,7 @@ pub(crate) fn report(plugin: &GatewayApi, outcome: &Outcome) -> Vec<Status> {
     for place in routes.iter().flat_map(RouteStatus::places) {
         *attached.entry(place).or_default() += 1;
     }
-    let classes = plugin.classes.iter().map(gateway_class::render);
+    let classes = plugin.classes.iter().map(|class| gateway_class::render(class, plugin.host));
     let gateways = plugin.gateways.iter().enumerate().flat_map(|(index, gateway)| {
         let attached = |listener| attached.get(&(index, listener)).copied().unwrap_or(0);
         GatewayStatus::of(gateway, outcome, attached).render()

@@ -350,3 +350,42 @@ fn policies_that_share_targets_are_told_once_each() {
     let told = |code: &str| translation.findings.iter().filter(|finding| finding.code == code).count();
     assert_eq!((told("target-not-found"), told("conflicting-policy")), (POLICIES, POLICIES - 1));
 }
+
+fn translate_for(capabilities: &[&str], mut objects: Vec<Object>) -> (Translation, GatewayApi) {
+    objects.push(class());
+    let capabilities = capabilities.iter().map(ToString::to_string).collect();
+    GatewayApi::translate(Environment { capabilities, ..environment("null") }, objects).unwrap()
+}
+
+/// The Gateway's own labels go before those that it asks for.
+#[test]
+fn what_is_kept_for_a_gateway() {
+    let edge = || {
+        let infrastructure = json!({
+            "labels": {"team": "web", "gateway.networking.k8s.io/gateway-name": "other"}, "annotations": {"a/b": "c"},
+        });
+        let listeners = json!([{"name": "http", "port": 80, "protocol": "HTTP"}]);
+        vec![gateway("edge", json!({"listeners": listeners, "infrastructure": infrastructure}))]
+    };
+    let (translation, _) = translate_for(&["address-pool", "infrastructure"], edge());
+    let kept = translation.bindings[0].infrastructure.as_ref().unwrap();
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    assert_eq!(kept.name, "edge-istio");
+    assert_eq!(
+        kept.labels,
+        [
+            pair("gateway.networking.k8s.io/gateway-class-name", "istio"),
+            pair("gateway.networking.k8s.io/gateway-name", "edge"),
+            pair("team", "web"),
+        ]
+    );
+    assert_eq!(kept.annotations, [pair("a/b", "c")]);
+    for capabilities in [&["address-pool"][..], &["infrastructure"]] {
+        let (translation, _) = translate_for(capabilities, edge());
+        assert_eq!(translation.bindings[0].infrastructure, None, "{capabilities:?}");
+        assert!(translation.findings.iter().any(|finding| finding.code == "no-infrastructure"), "{capabilities:?}");
+    }
+    let asked = gateway("edge", json!({"addresses": [{"value": "192.0.2.1"}]}));
+    let (translation, _) = translate_for(&["infrastructure"], vec![asked]);
+    assert!(translation.bindings[0].infrastructure.is_some());
+}

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use sekisho_sdk::model::{
-    Address, Binding, ClientVerification, Listener as ModelListener, Protocol as ModelProtocol, Termination,
-    Translation,
+    Binding, ClientVerification, Listener as ModelListener, Protocol as ModelProtocol, Termination, Translation,
 };
 use sekisho_sdk::{Environment, Object, ObjectKey, push, table};
 
@@ -12,6 +11,7 @@ use crate::attachment::Directory;
 use crate::backends::Backends;
 use crate::classes::{Class, Classes};
 use crate::gateways::{self, Gateway};
+use crate::host::Host;
 use crate::listeners::{Emitted, Listener, Protocol, Tls, conflicts};
 use crate::policies::{Policies, Policy};
 use crate::routes::{Growing, Route, Surroundings};
@@ -22,6 +22,7 @@ use crate::table::Rows;
 #[derive(Debug)]
 pub struct GatewayApi {
     pub(crate) controller: String,
+    pub(crate) host: Host,
     pub(crate) classes: Vec<Class>,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) routes: Vec<Route>,
@@ -30,23 +31,14 @@ pub struct GatewayApi {
     pub(crate) concerns: HashMap<u32, Vec<usize>>,
 }
 
-/// What a capability of the host is called that has an address of its own for every Gateway.
-const ADDRESS_POOL: &str = "address-pool";
-
-/// Where a Gateway listens that asks for no address.
-fn unasked(environment: &Environment) -> Address {
-    let pooled = environment.capabilities.iter().any(|capability| capability == ADDRESS_POOL);
-    if pooled { Address::Dedicated(Vec::new()) } else { Address::Shared }
-}
-
 pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
     let mut findings = Vec::from_iter(environment.unknown_config("gateway-api"));
     let snapshot = Snapshot::read(objects, &mut findings);
     let Snapshot { classes, gateways, listener_sets, routes, policies, grants, services, namespaces } = snapshot;
     let classes = Classes::read(&classes, environment, &mut findings);
     let known = gateways.iter().chain(&listener_sets).map(|object| object.key.clone()).collect();
-    let mut gateways =
-        gateways::read(gateways, listener_sets, &classes, &unasked(environment), &grants, &namespaces, &mut findings);
+    let host = Host::of(environment);
+    let mut gateways = gateways::read(gateways, listener_sets, &classes, host, &grants, &namespaces, &mut findings);
     let mut translation = Translation::default();
     emit(&mut gateways, &mut translation);
     let controller = environment.controller_name.clone();
@@ -71,7 +63,7 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
     translation.streams = streams;
     translation.findings = findings;
     let policies = policies.list;
-    (translation, GatewayApi { controller, classes: classes.ours, gateways, routes, policies, concerns })
+    (translation, GatewayApi { controller, host, classes: classes.ours, gateways, routes, policies, concerns })
 }
 
 /// Puts bindings, listeners and sources into the translation, and notes in the Gateways where they are.
@@ -81,7 +73,8 @@ fn emit(gateways: &mut [Gateway], translation: &mut Translation) {
         let Some(address) = gateway.address.clone() else { continue };
         let binding = count(&translation.bindings);
         gateway.binding = Some(binding);
-        translation.bindings.push(Binding { origin: gateway.key.at("spec.addresses"), address });
+        let (origin, infrastructure) = (gateway.key.at("spec.addresses"), gateway.infrastructure.take());
+        translation.bindings.push(Binding { origin, address, infrastructure });
         let Gateway { key, sets, listeners, refused, client_certificate, .. } = gateway;
         if let Some(certificate) = client_certificate {
             certificate.emitted = Some(push(&mut translation.sources, certificate.source.clone()));

@@ -135,7 +135,7 @@ impl Listeners {
                 Bind::Ip(ip) => Address::Ip(ip.to_string()),
                 Bind::Unix(path) => Address::Unix(path.clone()),
             };
-            self.bindings.push(Binding { origin: server.origin.clone(), address });
+            self.bindings.push(Binding { origin: server.origin.clone(), address, infrastructure: None });
             next
         })
     }

@@ -74,7 +74,7 @@ impl<P: Ordinary> RoutePlugin for But<P> {
         let hosts = vec![HostPattern::Exact(text("host").to_owned())];
         let listener = Listener::new("http", origin(), 80, Protocol::Http, hosts);
         let ordinary = Translation {
-            bindings: vec![Binding { origin: origin(), address: Address::Shared }],
+            bindings: vec![Binding { origin: origin(), address: Address::Shared, infrastructure: None }],
             listeners: vec![listener],
             routes: vec![Route::new("ordinary", origin(), Action::respond(200))],
             ..Translation::default()

@@ -120,10 +120,11 @@ async fn attempt(shared: &Shared, asked: &Asked, request: &mut Request) -> Resul
     }
     match call {
         Some(call) => act(shared, asked, &call, &query, expired),
-        None => {
-            let document = discovery::document(&shared.lock().store, &asked.path);
-            Ok(Reply::document(200, document.ok_or_else(Refusal::no_such_resource)?))
-        }
+        None => match discovery::document(&shared.lock().store, &asked.path) {
+            Some(document) => Ok(Reply::document(200, document)),
+            // A group that is not there is not said as an object.
+            None => Ok(Reply { code: 404, headers: Vec::new(), content: Content::Text("404 page not found\n") }),
+        },
     }
 }
 

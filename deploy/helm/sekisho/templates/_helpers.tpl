@@ -41,11 +41,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $given := .Values.config -}}
 {{- if dig "limits" "drainTimeout" "" $given }}{{ fail "config.limits.drainTimeout: set drain.timeoutSeconds instead, which the pod's time to end goes by" }}{{ end -}}
 {{- if hasKey $given "ports" }}{{ fail "config.ports: set ports instead, which the Service goes by" }}{{ end -}}
+{{- if hasKey (dig "kubernetes" dict $given) "gatewayServices" }}{{ fail "config.kubernetes.gatewayServices: set gatewayServices instead, which the ClusterRole goes by" }}{{ end -}}
 {{- $ports := dict -}}
 {{- range .Values.ports }}{{ $_ := set $ports (printf "%d" (int .port)) (int .bound) }}{{ end -}}
 {{- $gateway := dict "className" "sekisho" "controllerName" "sekisho.dev/gateway-controller" -}}
 {{- if not (dig "gateway" "published" "" $given) }}{{ $_ := set $gateway "service" (printf "%s/%s" .Release.Namespace $fullname) }}{{ end -}}
-{{- $config := dict "resources" (list "kubernetes:") "kubernetes" (dict "lease" $fullname) "gateway" $gateway "ports" $ports "admin" (dict "probes" "0.0.0.0:15020") "limits" (dict "drainTimeout" (printf "%ds" (int .Values.drain.timeoutSeconds))) -}}
+{{- $config := dict "resources" (list "kubernetes:") "kubernetes" (dict "lease" $fullname "gatewayServices" .Values.gatewayServices) "gateway" $gateway "ports" $ports "admin" (dict "probes" "0.0.0.0:15020") "limits" (dict "drainTimeout" (printf "%ds" (int .Values.drain.timeoutSeconds))) -}}
 {{- if not (and .Values.plugins.istio .Values.plugins.gatewayApi) -}}
 {{- $routes := list -}}
 {{- if .Values.plugins.istio }}{{ $routes = append $routes (dict "name" "istio" "path" "builtin:istio") }}{{ end -}}

@@ -142,7 +142,10 @@ impl Site {
         let (listeners, rules) = self.hosts.finish(Misdirected::Follow, OnMiss::Widen);
         let first = listeners.first().map(|first: &Listener| first.origin.clone());
         Translation {
-            bindings: first.into_iter().map(|origin| Binding { origin, address: Address::Shared }).collect(),
+            bindings: first
+                .into_iter()
+                .map(|origin| Binding { origin, address: Address::Shared, infrastructure: None })
+                .collect(),
             listeners,
             clusters: self.clusters.into_list(),
             table: table::encode(&rules),

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -170,8 +171,13 @@ func settle() error {
 	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("a /proc of its own: %w", err)
 	}
-	if output, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		return fmt.Errorf("the loopback interface: %w: %s", err, output)
+	for _, arguments := range [][]string{
+		{"link", "set", "lo", "up"},
+		{"route", "add", "local", pool, "dev", "lo"},
+	} {
+		if output, err := exec.Command("ip", arguments...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %w: %s", strings.Join(arguments, " "), err, output)
+		}
 	}
 	return nil
 }

@@ -21,9 +21,10 @@ const (
 	account   = "sekisho"
 	admin     = "127.0.0.1:15000"
 
-	pool = "127.0.1.0/24" // every Gateway's address is of these
+	// Every Gateway's address is of these. They are the node's, and pods reach them, so that EndpointSlices may have them.
+	pool = "10.244.1.0/24"
 	// usable is one of them, far from the first ones, which are given to Gateways that ask for none; unusable is none.
-	usable   = "127.0.1.200"
+	usable   = "10.244.1.200"
 	unusable = "198.51.100.1"
 
 	profiles = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP"
@@ -32,7 +33,8 @@ const (
 // manifests are those of the ones for a real cluster that do not start the gateway, which is started here: what it may do
 // here is what it may do there.
 var manifests = []string{
-	"namespace", "serviceaccount", "rbac-core", "rbac-lease", "rbac-gateway-api", "rbac-istio", "rbac-secrets", "gatewayclass",
+	"namespace", "serviceaccount", "rbac-core", "rbac-lease", "rbac-gateway-api", "rbac-gateway-services", "rbac-istio",
+	"rbac-secrets", "gatewayclass",
 }
 
 // rig is a cluster, the gateway that serves it, and what is run beside them.
@@ -97,7 +99,7 @@ func (r *rig) startGateway(ctx context.Context) error {
 	}
 	config, err := json.MarshalIndent(map[string]any{
 		"resources":  []string{"kubernetes:"},
-		"kubernetes": map[string]any{"kubeconfig": kubeconfig},
+		"kubernetes": map[string]any{"kubeconfig": kubeconfig, "gatewayServices": true},
 		"gateway":    map[string]any{"className": class, "pool": []string{pool}},
 		"workers":    r.workers,
 		"admin":      map[string]any{"address": admin},
