@@ -20,8 +20,9 @@ use super::bindings::routes::sekisho::gateway::{model as wit, types};
 use super::routes::{ListenerState, Outcome, SourceState};
 use crate::finding::{Finding, Severity};
 use crate::model::{
-    Address, Binding, ClientPolicy, Cluster, HostPattern, Infrastructure, Input, Listener, Locator, Misdirected, Origin,
-    Pin, Protocol, Role, Route, Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation, WhenDeleted,
+    Address, Binding, ClientPolicy, Cluster, HostPattern, Infrastructure, Input, Listener, Locator, Misdirected,
+    Origin, Pin, Protocol, Role, Route, Source, StreamRoute, StreamTarget, Termination, TlsVersions, Translation,
+    WhenDeleted,
 };
 use crate::object::ObjectKey;
 use crate::printable::{self, printable};
