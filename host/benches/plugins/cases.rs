@@ -123,7 +123,7 @@ impl Estate {
             drop(black_box(P::translate(environment(), objects())));
         });
         let Ok((said, plugin)) = P::translate(environment(), objects()) else { panic!("no translation") };
-        let data = serde_json::to_value(&said).expect("records are data");
+        let data = serde_json::to_value(sekisho_sdk::records(said.clone())).expect("records are data");
         let translation = plugin::translation_from(data).expect("a translation");
         let outcome = plugin::outcome_as_data(&all_is_well(&translation));
         let outcome = serde_json::from_value(outcome).expect("the same record on both sides");

@@ -71,8 +71,8 @@ impl Gateway {
 /// Reads the Gateways of our classes, oldest first, and the ListenerSets that name them, with the conflicts between their
 /// listeners resolved.
 pub(crate) fn read(
-    objects: Vec<Object>,
-    sets: Vec<Object>,
+    objects: &[Object],
+    sets: &[Object],
     classes: &Classes,
     host: Host,
     grants: &Grants,
@@ -81,9 +81,9 @@ pub(crate) fn read(
 ) -> Vec<Gateway> {
     let known: HashSet<_> = objects.iter().map(|object| object.key.clone()).collect();
     let mut written = HashMap::new();
-    let ours = objects.into_iter().filter_map(|object| {
-        let class = classes.find(&class(&object, list)?)?;
-        let typed = sekisho_sdk::objects::read::<Typed<GatewaySpec>>(&object, list)?;
+    let ours = objects.iter().filter_map(|object| {
+        let class = classes.find(&class(object, list)?)?;
+        let typed = sekisho_sdk::objects::read::<Typed<GatewaySpec>>(object, list)?;
         let Typed { metadata, spec } = &*typed;
         let seniority = Seniority::new(metadata.creation_timestamp.clone(), &object.key.namespace, &object.key.name);
         let mut findings = Findings::about(&object.key, list);

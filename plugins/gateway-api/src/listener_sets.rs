@@ -49,16 +49,11 @@ struct Read {
 }
 
 /// Reads the sets, and puts the listeners of those that attach behind their Gateway's own.
-pub(crate) fn attach(
-    objects: Vec<Object>,
-    gateways: &mut [Gateway],
-    around: &Surroundings<'_>,
-    list: &mut Vec<Finding>,
-) {
+pub(crate) fn attach(objects: &[Object], gateways: &mut [Gateway], around: &Surroundings<'_>, list: &mut Vec<Finding>) {
     let places: HashMap<ObjectKey, usize> =
         gateways.iter().enumerate().map(|(index, gateway)| (gateway.key.clone(), index)).collect();
     let read = |object| read(object, &places, around.known, list);
-    let mut sets: Vec<_> = objects.into_iter().filter_map(read).collect();
+    let mut sets: Vec<_> = objects.iter().filter_map(read).collect();
     sets.sort_by(|a, b| a.seniority.cmp(&b.seniority));
     for set in sets {
         list.extend(set.findings);
@@ -98,12 +93,12 @@ pub(crate) fn attach(
 
 /// None when it is none of our business.
 fn read(
-    object: Object,
+    object: &Object,
     places: &HashMap<ObjectKey, usize>,
     known: &HashSet<ObjectKey>,
     list: &mut Vec<Finding>,
 ) -> Option<Read> {
-    let (written, findings) = read_apart::<Typed<ListenerSetSpec>>(&object, list)?;
+    let (written, findings) = read_apart::<Typed<ListenerSetSpec>>(object, list)?;
     let Typed { metadata, spec } = &*written;
     let gateway = parent(&spec.parent_ref, &object.key);
     let Some(place) = gateway.as_ref().and_then(|gateway| places.get(gateway)) else {

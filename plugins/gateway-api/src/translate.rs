@@ -38,7 +38,7 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
     let classes = Classes::read(&classes, environment, &mut findings);
     let known = gateways.iter().chain(&listener_sets).map(|object| object.key.clone()).collect();
     let host = Host::of(environment);
-    let mut gateways = gateways::read(gateways, listener_sets, &classes, host, &grants, &namespaces, &mut findings);
+    let mut gateways = gateways::read(&gateways, &listener_sets, &classes, host, &grants, &namespaces, &mut findings);
     let mut translation = Translation::default();
     emit(&mut gateways, &mut translation);
     let controller = environment.controller_name.clone();

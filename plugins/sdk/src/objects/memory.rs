@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn what_did_not_change_is_not_read_again() {
         let (a, b, changed) = (object("a", "1"), object("b", ""), object("a", "22"));
-        let both = [a.clone(), b.clone()];
+        let both = [a, b.clone()];
         assert_eq!(translate(&both), (vec![Some(1), None], 2, 2));
         assert_eq!(translate(&both), (vec![Some(1), None], 2, 2), "the first leaves nothing behind");
         assert_eq!(translate(&both), (vec![Some(1), None], 0, 2), "but what was said is said again");
