@@ -443,4 +443,120 @@ mod tests {
         assert!(unique_name(long('x')).len() <= printable::NAME + '…'.len_utf8());
         assert_eq!(unique_name("a/b".to_owned()), "a/b");
     }
+
+    fn said_by() -> types::Origin {
+        let key = ObjectKey { group: String::new(), kind: "K".into(), namespace: "n".into(), name: "a".into() };
+        types::Origin { object: key_out(&key), field: String::new() }
+    }
+
+    fn no_headers() -> wit::HeaderOps {
+        wit::HeaderOps { request: Vec::new(), response: Vec::new() }
+    }
+
+    /// One that leads to the first cluster, and asks for what no host does.
+    fn refused_route() -> wit::Route {
+        let target = wit::Target {
+            weight: 1,
+            to: wit::Destination::Cluster(0),
+            host: None,
+            headers: no_headers(),
+            filters: Vec::new(),
+        };
+        wit::Route {
+            name: "r".to_owned(),
+            origin: said_by(),
+            cors: None,
+            fault: None,
+            headers: no_headers(),
+            filters: vec![wit::FilterUse { name: "f".to_owned(), config: String::new() }],
+            max_request_body: None,
+            action: wit::Action::Forward(forward_to(target)),
+            extensions: Vec::new(),
+        }
+    }
+
+    fn forward_to(target: wit::Target) -> wit::Forward {
+        wit::Forward {
+            targets: vec![target],
+            host: None,
+            path: None,
+            timeout: None,
+            idle_timeout: None,
+            retry: None,
+            mirrors: Vec::new(),
+            session: None,
+        }
+    }
+
+    fn served_route() -> wit::Route {
+        wit::Route { filters: Vec::new(), ..refused_route() }
+    }
+
+    fn plain_cluster() -> wit::Cluster {
+        wit::Cluster {
+            name: "c".to_owned(),
+            origin: said_by(),
+            endpoints: wit::Endpoints::Fixed(Vec::new()),
+            protocol: wit::UpstreamProtocol::Http1,
+            tls: None,
+            balance: wit::Balance::LeastRequest,
+            connect_timeout: None,
+            idle_timeout: None,
+            limits: wit::Limits {
+                connections: None,
+                pending: None,
+                requests: None,
+                retries: None,
+                requests_per_connection: None,
+            },
+            outlier: None,
+            proxy_protocol: None,
+            extensions: Vec::new(),
+        }
+    }
+
+    fn saying(routes: Vec<wit::ListedRoute>, clusters: Vec<wit::ListedCluster>) -> wit::Translation {
+        wit::Translation {
+            bindings: Vec::new(),
+            listeners: Vec::new(),
+            sources: Vec::new(),
+            clusters,
+            routes,
+            streams: Vec::new(),
+            findings: Vec::new(),
+            table: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_said_before_is_the_same() {
+        use wit::{ListedCluster, ListedRoute};
+        let new = || vec![ListedRoute::New(served_route()), ListedRoute::New(refused_route())];
+        let cluster = || vec![ListedCluster::New(plain_cluster())];
+        let (first, known) = translation(saying(new(), cluster()), &Known::default()).unwrap();
+        let again = vec![ListedRoute::Same(1), ListedRoute::Same(0)];
+        let (second, known) = translation(saying(again, vec![ListedCluster::Same(0)]), &known).unwrap();
+        assert!(
+            Arc::ptr_eq(&first.routes[0], &second.routes[1]) && Arc::ptr_eq(&first.clusters[0], &second.clusters[0])
+        );
+        let refused =
+            |translation: &Translation| translation.refused_routes.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        assert_eq!((refused(&first), refused(&second)), (vec![1], vec![0]), "and what there is to say of it, too");
+        assert_eq!(first.findings, second.findings);
+        let (third, _) = translation(saying(vec![ListedRoute::Same(1)], cluster()), &known).unwrap();
+        assert!(Arc::ptr_eq(&first.routes[0], &third.routes[0]), "indices count into the last one");
+    }
+
+    #[test]
+    fn what_was_not_said_before_is_nothing() {
+        use wit::{ListedCluster, ListedRoute};
+        let one = saying(vec![ListedRoute::New(served_route())], vec![ListedCluster::New(plain_cluster())]);
+        let (_, known) = translation(one, &Known::default()).unwrap();
+        let cluster = || vec![ListedCluster::Same(0)];
+        let error = |said| translation(said, &known).unwrap_err();
+        assert_eq!(error(saying(vec![ListedRoute::Same(1)], cluster())), "there was no route 1 before");
+        assert_eq!(error(saying(Vec::new(), vec![ListedCluster::Same(1)])), "there was no cluster 1 before");
+        let without_its_cluster = saying(vec![ListedRoute::Same(0)], Vec::new());
+        assert_eq!(error(without_its_cluster), "route `r`: cluster 0 is not in its list");
+    }
 }
