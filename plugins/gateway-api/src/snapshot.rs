@@ -1,5 +1,5 @@
-//! The objects sorted into what each room needs. Routes stay as they came: they are read one at a time, so that ten
-//! thousand of them are never held twice.
+//! The objects sorted into what each room needs. Routes stay as they came and are read one at a time: what was read of ten
+//! thousand of them is held only as far as the SDK remembers it for the next translation.
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;

@@ -68,7 +68,7 @@ enum Listed<T> {
     New(T),
 }
 
-/// What of a list is not in the one before, in whose place it is remembered.
+/// What of a list is not in the one before, in whose place it is remembered; a longer one only where there is room.
 fn listed<T: Clone + PartialEq>(
     before: &mut Vec<T>,
     list: Vec<T>,
@@ -107,7 +107,7 @@ fn listed<T: Clone + PartialEq>(
         None => Listed::New(entry.clone()),
     });
     let entries = entries.collect();
-    *before = list;
+    *before = if remember || list.len() <= before.len() { list } else { Vec::new() };
     entries
 }
 
@@ -132,6 +132,18 @@ mod tests {
         assert_eq!(next(&mut before, &[("c", 3), ("x", 0), ("b", 9)]), [Same(2), Same(0), Same(1)], "in any order");
         assert_eq!(next(&mut before, &[("c", 4), ("c", 3)]), [New(("c", 4)), Same(0)], "names need not be unique");
         assert_eq!(next(&mut before, &[]), []);
+    }
+
+    #[test]
+    fn without_room_no_more_is_remembered() {
+        let without_room = |before: &mut Vec<Entry>, list: &[Entry]| {
+            let same = listed(before, list.to_vec(), false, |entry| entry.0);
+            same.iter().filter(|listed| matches!(listed, Listed::Same(_))).count()
+        };
+        let mut before = vec![("a", 1), ("b", 2)];
+        assert_eq!(without_room(&mut before, &[("a", 1), ("b", 3)]), 1);
+        assert_eq!(without_room(&mut before, &[("a", 1), ("b", 3), ("c", 4)]), 2);
+        assert_eq!(without_room(&mut before, &[("a", 1), ("b", 3)]), 0, "that was too long to be remembered");
     }
 
     #[test]
