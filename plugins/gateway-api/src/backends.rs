@@ -1,14 +1,13 @@
-//! Where backend references lead: one cluster for each port of a Service and each way in which it is spoken to, and one
-//! more for each Gateway that shows it a client certificate.
+//! Where backend references lead: to a port of a Service, and how it is spoken to there. Which clusters of the translation
+//! these become, `clusters` says.
 
-use std::collections::HashMap;
+use std::rc::Rc;
 
-use sekisho_sdk::model::{Cluster, Endpoints, Source, UpstreamProtocol, UpstreamTls};
-use sekisho_sdk::{Clusters, ObjectKey, ServicePort, Services};
+use sekisho_sdk::model::{Cluster, Endpoints, UpstreamProtocol};
+use sekisho_sdk::{Map, ObjectKey, ServicePort, ServiceSpec, Services, Typed};
 
 use crate::field::Field;
 use crate::finding::Fault;
-use crate::gateways::Gateway;
 use crate::grants::{Grants, Referrer};
 use crate::kinds::RouteKind;
 use crate::objects::http_route::BackendRef;
@@ -17,18 +16,44 @@ use crate::policies::{Policies, Port};
 
 const NOT_FOUND: &str = "BackendNotFound";
 
-/// The Services, and the clusters made of them so far.
+/// The Services as references mean them.
 pub(crate) struct Backends<'s> {
     services: &'s Services,
     grants: &'s Grants,
-    gateways: &'s [Gateway],
-    pub(crate) policies: Policies,
-    /// The translation's, which policies add to.
-    pub(crate) sources: Vec<Source>,
-    /// The names tell how each is spoken to and by whom.
-    pub(crate) clusters: Clusters,
-    /// The policies that are about a cluster's port, by cluster.
-    pub(crate) concerns: HashMap<u32, Vec<usize>>,
+    policies: &'s Policies,
+    /// By name of the cluster.
+    known: Map<String, Rc<Backend>>,
+    looked_up: Vec<LookedUp>,
+}
+
+/// What a reference leads to.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    /// The name tells how it is spoken to. TLS is still to be added.
+    pub(crate) cluster: Rc<Cluster>,
+    /// The policy that says how TLS is spoken.
+    pub(crate) followed: Option<usize>,
+    /// The policies that are about it.
+    pub(crate) policies: Vec<usize>,
+}
+
+/// A Service that was looked for, and what there was.
+#[derive(Debug)]
+pub(crate) struct LookedUp {
+    namespace: String,
+    name: String,
+    found: Option<Rc<Typed<ServiceSpec>>>,
+}
+
+impl LookedUp {
+    /// Whether there is the very same.
+    pub(crate) fn holds(&self, services: &Services) -> bool {
+        match (&self.found, services.get(&self.namespace, &self.name)) {
+            (Some(before), Some(now)) => Rc::ptr_eq(before, now),
+            (None, None) => true,
+            _ => false,
+        }
+    }
 }
 
 /// A reference, wherever it stands.
@@ -68,45 +93,35 @@ pub(crate) struct User<'r> {
 }
 
 impl<'s> Backends<'s> {
-    pub(crate) fn new(
-        services: &'s Services,
-        grants: &'s Grants,
-        gateways: &'s [Gateway],
-        policies: Policies,
-        sources: Vec<Source>,
-    ) -> Self {
-        Self { services, grants, gateways, policies, sources, clusters: Clusters::default(), concerns: HashMap::new() }
+    pub(crate) fn new(services: &'s Services, grants: &'s Grants, policies: &'s Policies) -> Self {
+        Self { services, grants, policies, known: Map::default(), looked_up: Vec::new() }
     }
 
-    /// The Gateway of this index, if one of these clusters has to be reached in a way of its own from there.
-    pub(crate) fn showing(&self, gateway: usize, clusters: &[u32]) -> Option<usize> {
-        self.gateways[gateway].client_certificate.as_ref()?;
-        clusters.iter().any(|cluster| self.clusters[*cluster].tls.is_some()).then_some(gateway)
+    /// The Services that were looked up since this was asked last.
+    pub(crate) fn looked_up(&mut self) -> Vec<LookedUp> {
+        std::mem::take(&mut self.looked_up)
     }
 
-    /// The cluster as the Gateway reaches it that has a client certificate to show there.
-    pub(crate) fn through(&mut self, cluster: u32, gateway: usize) -> u32 {
-        let Gateway { key, client_certificate, .. } = &self.gateways[gateway];
-        let Cluster { name, tls: Some(tls), .. } = &self.clusters[cluster] else { return cluster };
-        let credential = client_certificate.as_ref().and_then(|certificate| certificate.emitted);
-        let name = format!("{name} for {}/{}", key.namespace, key.name);
-        if let Some(known) = self.clusters.find(&name) {
-            return known;
+    fn look_up(&mut self, namespace: &str, name: &str) -> Option<&'s ServiceSpec> {
+        let (services, before) = (self.services, &mut self.looked_up);
+        let found = services.get(namespace, name);
+        if !before.iter().any(|before| before.namespace == namespace && before.name == name) {
+            let (namespace, name) = (namespace.to_owned(), name.to_owned());
+            before.push(LookedUp { namespace, name, found: found.cloned() });
         }
-        let tls = UpstreamTls { credential, ..tls.clone() };
-        let shown = Cluster { name, tls: Some(tls), ..self.clusters[cluster].clone() };
-        let index = self.clusters.add(shown);
-        if let Some(policies) = self.concerns.get(&cluster).cloned() {
-            self.concerns.insert(index, policies);
-        }
-        index
+        found.map(|service| &service.spec)
     }
 
-    /// The cluster that a route means by the reference at `field`.
+    /// The backend that a route means by the reference at `field`.
     ///
     /// # Errors
     /// A fault with the reason for `ResolvedRefs`.
-    pub(crate) fn resolve(&mut self, reference: Reference<'_>, user: User<'_>, field: Field<'_>) -> Result<u32, Fault> {
+    pub(crate) fn resolve(
+        &mut self,
+        reference: Reference<'_>,
+        user: User<'_>,
+        field: Field<'_>,
+    ) -> Result<Rc<Backend>, Fault> {
         let namespace = user.namespace;
         let group = reference.group.unwrap_or("");
         let kind = reference.kind.unwrap_or("Service");
@@ -143,32 +158,30 @@ impl<'s> Backends<'s> {
         };
         let way = way(spec, user, protocol, !there.is_empty());
         let name = format!("{home}/{}:{port}{way}", reference.name);
-        if let Some(index) = self.clusters.find(&name) {
-            return Ok(index);
+        if let Some(known) = self.known.get(&name) {
+            return Ok(Rc::clone(known));
         }
-        let tls = followed.map(|policy| self.policies.tls(policy, &mut self.sources));
         let origin = key.at(format!("spec.ports[{index}]"));
-        let cluster = Cluster::new(name, origin, Endpoints::of_service(&key, port));
-        let index = self.clusters.add(Cluster { protocol, tls, ..cluster });
-        if !policies.is_empty() {
-            self.concerns.insert(index, policies.to_vec());
-        }
-        Ok(index)
+        let cluster = Cluster::new(name.clone(), origin, Endpoints::of_service(&key, port));
+        let cluster = Rc::new(Cluster { protocol, ..cluster });
+        let backend = Rc::new(Backend { cluster, followed, policies: policies.to_vec() });
+        self.known.insert(name, Rc::clone(&backend));
+        Ok(backend)
     }
 
     /// Whether a policy is about the port that a reference means.
-    pub(crate) fn is_policed(&self, reference: Reference<'_>, namespace: &str) -> bool {
+    pub(crate) fn is_policed(&mut self, reference: Reference<'_>, namespace: &str) -> bool {
         let home = reference.namespace.unwrap_or(namespace);
-        let service = self.services.find(home, reference.name);
+        let service = self.look_up(home, reference.name);
         let ports = service.into_iter().flat_map(|service| &service.ports);
         let mut named = ports.filter(|spec| Some(i64::from(spec.port)) == reference.port);
         named.any(|spec| !self.policies.about(Port::of(home, reference.name, spec)).is_empty())
     }
 
     /// A port of a Service, and its place in the list.
-    fn port(&self, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<(usize, &'s ServicePort), Fault> {
+    fn port(&mut self, key: &ObjectKey, port: u16, field: Field<'_>) -> Result<(usize, &'s ServicePort), Fault> {
         let fault = |code, message: String, remedy: &str| Fault::new(code, field, message, remedy).because(NOT_FOUND);
-        let Some(service) = self.services.find(&key.namespace, &key.name) else {
+        let Some(service) = self.look_up(&key.namespace, &key.name) else {
             let message = format!("there is no Service `{}` in namespace `{}`", key.name, key.namespace);
             return Err(fault("backend-not-found", message, "create it, or correct the name"));
         };

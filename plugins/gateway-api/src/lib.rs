@@ -14,6 +14,7 @@ mod attachment;
 mod backends;
 mod classes;
 mod client_certificate;
+mod clusters;
 mod duration;
 mod features;
 mod field;

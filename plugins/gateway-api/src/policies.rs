@@ -52,8 +52,6 @@ pub(crate) struct Policy {
     pub(crate) unresolved: Vec<Problem>,
     /// Who vouches for the backends. At least one, though perhaps one that can never be had.
     pub(crate) trust: Vec<Source>,
-    /// Where these are in the translation, once a cluster needs them.
-    pub(crate) emitted: Vec<u32>,
     sni: Option<String>,
     identity: UpstreamIdentity,
 }
@@ -110,20 +108,15 @@ impl Policies {
         self.list[policy].targets.iter().any(|target| target.is_about(port))
     }
 
-    /// How the ports of a policy are spoken to. Puts its authorities into the translation when they are needed first.
-    pub(crate) fn tls(&mut self, policy: usize, sources: &mut Vec<Source>) -> UpstreamTls {
-        let policy = &mut self.list[policy];
-        if policy.emitted.is_empty() {
-            for source in &policy.trust {
-                policy.emitted.push(push(sources, source.clone()));
-            }
-        }
-        UpstreamTls {
-            sni: policy.sni.clone(),
-            trust: policy.emitted.clone(),
-            identity: policy.identity.clone(),
-            credential: None,
-        }
+    /// Puts the authorities of a policy among the sources, and says where they are.
+    pub(crate) fn emit(&self, policy: usize, sources: &mut Vec<Source>) -> Vec<u32> {
+        self.list[policy].trust.iter().map(|source| push(sources, source.clone())).collect()
+    }
+
+    /// How the ports of a policy are spoken to, whose authorities are there among the sources.
+    pub(crate) fn tls(&self, policy: usize, trust: Vec<u32>) -> UpstreamTls {
+        let Policy { sni, identity, .. } = &self.list[policy];
+        UpstreamTls { sni: sni.clone(), trust, identity: identity.clone(), credential: None }
     }
 }
 
@@ -176,7 +169,6 @@ impl Policy {
             conflict: None,
             unresolved,
             trust: trusting(trust, &object.key),
-            emitted: Vec::new(),
             sni,
             identity,
         })
@@ -196,7 +188,6 @@ impl Policy {
             conflict: None,
             unresolved: Vec::new(),
             trust: trusting(Vec::new(), &key),
-            emitted: Vec::new(),
             sni: None,
             identity: UpstreamIdentity::Unchecked,
             key,

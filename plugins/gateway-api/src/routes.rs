@@ -1,15 +1,20 @@
-//! Routes: read one at a time, attached, and put into the tables of the listeners that accept them.
+//! Routes: read, attached, and put into the tables of the listeners that accept them.
+//!
+//! What a route says is remembered for the next translation, for as long as all that it was read against is the same; where
+//! it is in the translation depends on all other routes and is found out each time.
 
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::model::{Route as ModelRoute, StreamRoute};
-use sekisho_sdk::{Finding, Object, ObjectKey};
+use sekisho_sdk::objects::{Basis, remember};
+use sekisho_sdk::{Finding, Object, ObjectKey, Services};
 use serde::de::DeserializeOwned;
 
 use crate::attachment::{Applicant, Directory, Hostnames, Hosts, Parent, Place};
-use crate::backends::Backends;
+use crate::backends::{Backends, LookedUp};
+use crate::clusters::Clusters;
 use crate::field::{Field, SPEC};
 use crate::finding::{Fault, Findings};
 use crate::gateways::Gateway;
@@ -21,23 +26,56 @@ use crate::objects::GROUP;
 use crate::objects::http_route::{GrpcMatch, HttpMatch, Rule as RuleSpec};
 use crate::objects::route::{ParentRef, Route as Spec, StreamRule};
 use crate::precedence::Seniority;
-use crate::rules::{Entrance, Led, Rule, RuleState};
+use crate::rules::{Entrance, Led, Placed, Rule, RuleState};
 use crate::snapshot::read_apart;
-use crate::streams::{self, Way};
+use crate::streams::{self, Emitted, Way};
 use crate::table::{Rows, Shadowed};
 
-/// What a route that is ours leaves behind for its status.
+/// What an object says that is a route.
+pub(crate) struct Reading {
+    basis: Basis,
+    looked_up: Vec<LookedUp>,
+    findings: Vec<Finding>,
+    /// None when it is none of our business.
+    route: Option<Route>,
+}
+
+/// A route that is ours, ready to be put into tables.
+struct Route {
+    seniority: Rc<Seniority>,
+    /// The listeners that it attaches to, each once whichever parents lead there.
+    places: Vec<(Place, Hosts)>,
+    rules: Rules,
+    state: Rc<RouteState>,
+}
+
+enum Rules {
+    OfRequests(Vec<Rule>),
+    OfStreams(RouteKind, streams::Rule),
+}
+
+/// What is to be said of a route wherever it is put.
 #[derive(Debug)]
-pub(crate) struct Route {
+pub(crate) struct RouteState {
     pub(crate) key: ObjectKey,
     pub(crate) generation: i64,
-    /// Empty when it was ours before and is no longer.
     pub(crate) parents: Vec<Parent>,
     pub(crate) rules: Vec<RuleState>,
 }
 
+/// A route in the translation, for its status.
+#[derive(Debug)]
+pub(crate) struct PlacedRoute {
+    pub(crate) state: Rc<RouteState>,
+    /// As many as there are rules.
+    pub(crate) rules: Vec<Placed>,
+}
+
 /// What routes are read against.
 pub(crate) struct Surroundings<'t> {
+    /// All of them but the Services.
+    pub(crate) basis: Basis,
+    pub(crate) services: &'t Services,
     pub(crate) gateways: &'t [Gateway],
     pub(crate) directory: Directory<'t>,
     /// Every Gateway and ListenerSet there is, also of other classes.
@@ -46,8 +84,8 @@ pub(crate) struct Surroundings<'t> {
 
 /// The translation's routes and tables, as they grow.
 pub(crate) struct Growing<'t> {
-    pub(crate) backends: Backends<'t>,
-    pub(crate) routes: Vec<ModelRoute>,
+    pub(crate) clusters: Clusters<'t>,
+    pub(crate) routes: Vec<Rc<ModelRoute>>,
     pub(crate) streams: Vec<StreamRoute>,
     /// By index of the listener in the translation.
     pub(crate) tables: Vec<Rows>,
@@ -61,100 +99,145 @@ struct Attached<R> {
     parents: Vec<Parent>,
     hostnames: Hostnames,
     written: Rc<Spec<R>>,
-    /// About the route, not told yet.
-    findings: Vec<Finding>,
 }
 
-impl Route {
-    /// Reads a route and puts it where it belongs. None when it is none of our business.
-    pub(crate) fn read(
+impl Reading {
+    /// Reads a route, or finds it read.
+    pub(crate) fn of(
         kind: RouteKind,
         object: &Object,
         around: &Surroundings<'_>,
-        growing: &mut Growing<'_>,
+        backends: &mut Backends<'_>,
+    ) -> Rc<Self> {
+        let holds = |known: &Self| {
+            known.basis == around.basis && known.looked_up.iter().all(|service| service.holds(around.services))
+        };
+        remember(object, holds, || {
+            let mut findings = Vec::new();
+            let route = Route::read(kind, object, around, backends, &mut findings);
+            Self { basis: around.basis.clone(), looked_up: backends.looked_up(), findings, route }
+        })
+    }
+
+    /// Puts the route where it belongs, if it is ours.
+    pub(crate) fn put(&self, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<PlacedRoute> {
+        growing.findings.extend(self.findings.iter().cloned());
+        self.route.as_ref().map(|route| route.put(around, growing))
+    }
+}
+
+impl Route {
+    fn read(
+        kind: RouteKind,
+        object: &Object,
+        around: &Surroundings<'_>,
+        backends: &mut Backends<'_>,
+        list: &mut Vec<Finding>,
     ) -> Option<Self> {
         match kind {
-            RouteKind::Http => Self::of_requests::<HttpMatch>(object, around, growing),
-            RouteKind::Grpc => Self::of_requests::<GrpcMatch>(object, around, growing),
-            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => Self::of_streams(kind, object, around, growing),
+            RouteKind::Http => Self::of_requests::<HttpMatch>(object, around, backends, list),
+            RouteKind::Grpc => Self::of_requests::<GrpcMatch>(object, around, backends, list),
+            RouteKind::Tls | RouteKind::Tcp | RouteKind::Udp => Self::of_streams(kind, object, around, backends, list),
         }
     }
 
-    fn of_requests<M: Matching>(object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
+    fn of_requests<M: Matching>(
+        object: &Object,
+        around: &Surroundings<'_>,
+        backends: &mut Backends<'_>,
+        list: &mut Vec<Finding>,
+    ) -> Option<Self> {
         let key = &object.key;
-        let attached = Attached::<RuleSpec<M>>::read(M::KIND, object, around, growing)?;
-        let Attached { generation, seniority, parents, hostnames, written, mut findings } = attached;
-        let mut about = Findings::about(key, &mut findings);
-        let mut rules = if parents.is_empty() {
-            Vec::new()
-        } else {
-            rules(&written.spec.rules, &seniority, &key.namespace, &mut growing.backends, &mut about)
-        };
-        for (place, hosts) in places(&parents, around.gateways, Some(&hostnames)) {
-            let listener = &around.gateways[place.0].listeners[place.1];
-            let (Some(emitted), Some(port)) = (around.served(place), listener.port) else { continue };
-            let entrance = Entrance { gateway: place.0, https: matches!(listener.protocol, Protocol::Https(_)), port };
-            let rows = &mut growing.tables[emitted as usize];
-            for rule in &mut rules {
-                let mut led = Led { routes: &mut growing.routes, backends: &mut growing.backends };
-                rule.put(rows, entrance, &hosts, &seniority, &mut led, &mut about);
-            }
-        }
-        growing.findings.extend(findings);
-        let rules = rules.into_iter().map(|rule| rule.state).collect();
-        Some(Self { key: key.clone(), generation, parents, rules })
+        let attached = Attached::<RuleSpec<M>>::read(M::KIND, object, around, list)?;
+        let Attached { generation, seniority, parents, hostnames, written } = attached;
+        let mut findings = Findings::about(key, list);
+        let rules = rules(&written.spec.rules, &seniority, &key.namespace, backends, &mut findings);
+        let places = places(&parents, around.gateways, Some(&hostnames)).into_iter().collect();
+        let (rules, states) = rules.into_iter().unzip();
+        let state = Rc::new(RouteState { key: key.clone(), generation, parents, rules: states });
+        Some(Self { seniority, places, rules: Rules::OfRequests(rules), state })
     }
 
     fn of_streams(
         kind: RouteKind,
         object: &Object,
         around: &Surroundings<'_>,
-        growing: &mut Growing<'_>,
+        backends: &mut Backends<'_>,
+        list: &mut Vec<Finding>,
     ) -> Option<Self> {
         let key = &object.key;
-        let attached = Attached::<StreamRule>::read(kind, object, around, growing)?;
-        let Attached { generation, seniority, parents, hostnames, written, mut findings } = attached;
-        let mut about = Findings::about(key, &mut findings);
-        let mut rule = None;
-        if !parents.is_empty() {
-            let places = places(&parents, around.gateways, (kind == RouteKind::Tls).then_some(&hostnames));
-            let way = |(gateway, listener): Place| match around.gateways[gateway].listeners[listener].protocol {
-                Protocol::Tls(_) => Way::Open(gateway),
-                _ => Way::Sealed,
-            };
-            let ways: Vec<_> = places.keys().map(|place| way(*place)).collect();
-            let (namespace, backends) = (&key.namespace, &mut growing.backends);
-            let rules = &written.spec.rules;
-            let rule =
-                rule.insert(streams::Rule::read(rules, kind, &ways, &seniority, namespace, backends, &mut about));
-            for (place, hosts) in places {
-                let Some(emitted) = around.served(place) else { continue };
-                let stream = rule.stream(way(place), &mut growing.backends, &mut growing.streams);
-                for (host, specificity) in hosts {
-                    let rows = &mut growing.tables[emitted as usize];
-                    if let Some(shadowed) = rows.add_stream(&host, specificity, &seniority, stream) {
-                        let listener = &around.gateways[place.0].listeners[place.1].name;
-                        report_shadowed(kind, &shadowed, &host, listener, &mut growing.findings);
-                    }
+        let attached = Attached::<StreamRule>::read(kind, object, around, list)?;
+        let Attached { generation, seniority, parents, hostnames, written } = attached;
+        let mut findings = Findings::about(key, list);
+        let places = places(&parents, around.gateways, (kind == RouteKind::Tls).then_some(&hostnames));
+        let ways: Vec<_> = places.keys().map(|place| around.way(*place)).collect();
+        let rules = &written.spec.rules;
+        let (rule, state) =
+            streams::Rule::read(rules, kind, &ways, &seniority, &key.namespace, backends, &mut findings);
+        let state = Rc::new(RouteState { key: key.clone(), generation, parents, rules: vec![state] });
+        let places = places.into_iter().collect();
+        Some(Self { seniority, places, rules: Rules::OfStreams(kind, rule), state })
+    }
+
+    fn put(&self, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> PlacedRoute {
+        let rules = match &self.rules {
+            Rules::OfRequests(rules) => self.put_requests(rules, around, growing),
+            Rules::OfStreams(kind, rule) => vec![self.put_streams(*kind, rule, around, growing)],
+        };
+        PlacedRoute { state: Rc::clone(&self.state), rules }
+    }
+
+    fn put_requests(&self, rules: &[Rule], around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Vec<Placed> {
+        let mut findings = Findings::about(&self.state.key, &mut growing.findings);
+        let mut placed: Vec<_> = rules.iter().map(|rule| rule.lead(&mut growing.clusters)).collect();
+        for (place, hosts) in &self.places {
+            let listener = &around.gateways[place.0].listeners[place.1];
+            let (Some(emitted), Some(port)) = (around.served(*place), listener.port) else { continue };
+            let entrance = Entrance { gateway: place.0, https: matches!(listener.protocol, Protocol::Https(_)), port };
+            let rows = &mut growing.tables[emitted as usize];
+            for (rule, placed) in rules.iter().zip(&mut placed) {
+                let mut led = Led { routes: &mut growing.routes, clusters: &mut growing.clusters };
+                rule.put(placed, rows, (entrance, hosts), &self.seniority, &mut led, &mut findings);
+            }
+        }
+        placed
+    }
+
+    fn put_streams(
+        &self,
+        kind: RouteKind,
+        rule: &streams::Rule,
+        around: &Surroundings<'_>,
+        growing: &mut Growing<'_>,
+    ) -> Placed {
+        let (mut placed, mut emitted) = (rule.lead(&mut growing.clusters), Emitted::default());
+        for (place, hosts) in &self.places {
+            let Some(listener) = around.served(*place) else { continue };
+            let way = around.way(*place);
+            let stream = rule.stream(way, &mut placed, &mut emitted, &mut growing.clusters, &mut growing.streams);
+            for (host, specificity) in hosts {
+                let rows = &mut growing.tables[listener as usize];
+                if let Some(shadowed) = rows.add_stream(host, *specificity, &self.seniority, stream) {
+                    let listener = &around.gateways[place.0].listeners[place.1].name;
+                    report_shadowed(kind, &shadowed, host, listener, &mut growing.findings);
                 }
             }
         }
-        growing.findings.extend(findings);
-        Some(Self { key: key.clone(), generation, parents, rules: rule.into_iter().map(|rule| rule.state).collect() })
+        placed
     }
 }
 
 impl<R: DeserializeOwned + 'static> Attached<R> {
     /// Reads what routes of all kinds have. None when it is none of our business.
-    fn read(kind: RouteKind, object: &Object, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Option<Self> {
-        let (written, apart) = read_apart::<Spec<R>>(object, &mut growing.findings)?;
+    fn read(kind: RouteKind, object: &Object, around: &Surroundings<'_>, said: &mut Vec<Finding>) -> Option<Self> {
+        let (written, apart) = read_apart::<Spec<R>>(object, said)?;
         let Spec { metadata, spec } = &*written;
         let key = &object.key;
         if spec.parent_refs.is_empty() {
             // The field that would name one may be misspelt.
-            growing.findings.extend(apart.iter().cloned());
+            said.extend(apart.iter().cloned());
             let fault = Fault::new("no-parent", "spec.parentRefs", "the route attaches to nothing", "name a Gateway");
-            Findings::about(key, &mut growing.findings).warn(fault);
+            Findings::about(key, said).warn(fault);
         }
         let mut list = apart;
         let mut findings = Findings::about(key, &mut list);
@@ -166,7 +249,7 @@ impl<R: DeserializeOwned + 'static> Attached<R> {
         for (index, reference) in spec.parent_refs.iter().enumerate() {
             let field = list_field.at(index);
             let Some(target) = around.directory.find(reference, key) else {
-                around.stray(reference, key, field, &mut growing.findings);
+                around.stray(reference, key, field, said);
                 continue;
             };
             if parents.iter().any(|parent| parent.reference == *reference) {
@@ -189,7 +272,8 @@ impl<R: DeserializeOwned + 'static> Attached<R> {
         }
         let seniority = Rc::new(Seniority::new(metadata.creation_timestamp.clone(), &key.namespace, &key.name));
         let generation = metadata.generation;
-        Some(Self { generation, seniority, parents, hostnames, written, findings: list })
+        said.extend(list);
+        Some(Self { generation, seniority, parents, hostnames, written })
     }
 }
 
@@ -200,6 +284,14 @@ impl Surroundings<'_> {
         let listener = &gateway.listeners[listener];
         let served = gateway.refused.is_none() && listener.is_accepted();
         listener.emitted.as_ref().filter(|_| served).map(|emitted| emitted.listener)
+    }
+
+    /// How connections come from a listener to the backends of a route.
+    fn way(&self, (gateway, listener): Place) -> Way {
+        match self.gateways[gateway].listeners[listener].protocol {
+            Protocol::Tls(_) => Way::Open(gateway),
+            _ => Way::Sealed,
+        }
     }
 
     /// A parent that is not ours: another controller's, or nobody's.
@@ -235,7 +327,7 @@ fn report_shadowed(kind: RouteKind, shadowed: &Shadowed, host: &HostName, listen
     Findings::about(&ObjectKey::new(GROUP, kind.name(), namespace, name), list).warn(fault);
 }
 
-/// The listeners that a route attaches to, each once whichever parents lead there.
+/// The listeners that a route attaches to, and under which names.
 fn places(parents: &[Parent], gateways: &[Gateway], hostnames: Option<&Hostnames>) -> BTreeMap<Place, Hosts> {
     let hostnames = hostnames.unwrap_or(&Hostnames::Inherited);
     let attached = parents.iter().filter_map(|parent| parent.attached.as_ref().ok()).flatten();
@@ -278,7 +370,7 @@ fn rules<M: Matching>(
     namespace: &str,
     backends: &mut Backends<'_>,
     findings: &mut Findings<'_>,
-) -> Vec<Rule> {
+) -> Vec<(Rule, RuleState)> {
     let implied = [RuleSpec::default()];
     let specs = if specs.is_empty() { &implied } else { specs };
     let mut names = HashSet::new();

@@ -7,14 +7,16 @@
 mod answer;
 mod session;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use sekisho_sdk::model::{Action, Cors, Destination, Forward, HeaderOps, RedirectPort, Route};
+use sekisho_sdk::model::{Cors, HeaderOps, RedirectPort, Route};
 use sekisho_sdk::{Origin, push, table};
 
 use self::answer::Answer;
 use crate::attachment::Hosts;
-use crate::backends::{Backends, User};
+use crate::backends::{Backend, Backends, User};
+use crate::clusters::Clusters;
 use crate::field::{Field, SPEC};
 use crate::filters::Filters;
 use crate::finding::{Fault, Findings, Problem};
@@ -46,11 +48,13 @@ pub(crate) struct Rule {
     headers: HeaderOps,
     cors: Option<Cors>,
     answer: Answer,
-    emitted: Vec<(Variant, u32)>,
-    pub(crate) state: RuleState,
+    /// In the answer, these are called by their places here.
+    backends: Vec<Rc<Backend>>,
+    /// The routes that it was in the translation before.
+    made: RefCell<Vec<Made>>,
 }
 
-/// What a rule leaves behind for the status.
+/// What is to be said of a rule wherever it is put.
 #[derive(Debug, Default)]
 pub(crate) struct RuleState {
     /// Its name, or its place in the list.
@@ -59,9 +63,25 @@ pub(crate) struct RuleState {
     pub(crate) invalid: Vec<Problem>,
     /// References that lead nowhere; their share of the requests answers 500.
     pub(crate) unresolved: Vec<Problem>,
-    /// Where it is in the translation.
+}
+
+/// Where a rule is in the translation.
+#[derive(Debug, Default)]
+pub(crate) struct Placed {
+    /// Why there are matches of it that are not.
+    pub(crate) invalid: Vec<Problem>,
     pub(crate) routes: Vec<u32>,
+    /// Its backends in their order, and those that are shown a certificate.
     pub(crate) clusters: Vec<u32>,
+    variants: Vec<(Variant, u32)>,
+}
+
+/// A route as it was, for a rule that became it again.
+struct Made {
+    variant: Variant,
+    /// Where it leads, in the order of [`Answer::leads`].
+    clusters: Vec<u32>,
+    route: Rc<Route>,
 }
 
 /// What makes one rule several routes: the prefix that matched, the port that redirects name, and the Gateway that shows
@@ -84,8 +104,26 @@ pub(crate) struct Entrance {
 
 /// What of the translation rules lead to.
 pub(crate) struct Led<'l, 's> {
-    pub(crate) routes: &'l mut Vec<Route>,
-    pub(crate) backends: &'l mut Backends<'s>,
+    pub(crate) routes: &'l mut Vec<Rc<Route>>,
+    pub(crate) clusters: &'l mut Clusters<'s>,
+}
+
+impl Placed {
+    /// Where the backends of a rule are.
+    pub(crate) fn leading_to(backends: &[Rc<Backend>], clusters: &mut Clusters<'_>) -> Self {
+        Self { clusters: backends.iter().map(|backend| clusters.of(backend)).collect(), ..Self::default() }
+    }
+
+    /// The cluster of the backend at this place; the one that the Gateway reaches it by, if one is shown a certificate.
+    pub(crate) fn cluster(&mut self, backend: usize, shown: Option<usize>, clusters: &mut Clusters<'_>) -> u32 {
+        let cluster = self.clusters[backend];
+        let Some(gateway) = shown else { return cluster };
+        let cluster = clusters.through(cluster, gateway);
+        if !self.clusters.contains(&cluster) {
+            self.clusters.push(cluster);
+        }
+        cluster
+    }
 }
 
 impl Rule {
@@ -97,7 +135,7 @@ impl Rule {
         namespace: &str,
         backends: &mut Backends<'_>,
         findings: &mut Findings<'_>,
-    ) -> Self {
+    ) -> (Self, RuleState) {
         let list = SPEC.below("rules");
         let field = list.at(index);
         let label = spec.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| index.to_string());
@@ -121,13 +159,13 @@ impl Rule {
             backends,
             faults: &mut faults,
             unresolved: &mut unresolved,
-            clusters: Vec::new(),
+            led: Vec::new(),
         };
         let mut answer = reader.read(spec, filters);
         if let Answer::Forward(forward, _) = &mut answer {
             forward.session = session;
         }
-        let clusters = std::mem::take(&mut reader.clusters);
+        let backends = std::mem::take(&mut reader.led);
         faults.extend(answer.check_matches(&matches, field));
         let answer = if refused || !faults.is_empty() { Answer::Refuse } else { answer };
         for fault in answer.remarks(spec, &matches, field) {
@@ -137,24 +175,28 @@ impl Rule {
             label,
             invalid: faults.into_iter().map(|fault| findings.refuse(fault)).collect(),
             unresolved: unresolved.into_iter().map(|fault| findings.refuse(fault)).collect(),
-            routes: Vec::new(),
-            clusters,
         };
-        Self { kind: M::KIND, index, name, matches, headers, cors, answer, emitted: Vec::new(), state }
+        let made = RefCell::default();
+        (Self { kind: M::KIND, index, name, matches, headers, cors, answer, backends, made }, state)
+    }
+
+    /// Where it leads in the translation; it is still to be put somewhere.
+    pub(crate) fn lead(&self, clusters: &mut Clusters<'_>) -> Placed {
+        Placed::leading_to(&self.backends, clusters)
     }
 
     /// Puts the rule into a listener's table, and its routes into the translation as far as they are not there yet.
     pub(crate) fn put(
-        &mut self,
+        &self,
+        placed: &mut Placed,
         rows: &mut Rows,
-        entrance: Entrance,
-        hosts: &Hosts,
+        (entrance, hosts): (Entrance, &Hosts),
         route: &Rc<Seniority>,
         led: &mut Led<'_, '_>,
         findings: &mut Findings<'_>,
     ) {
-        for nth in 0..self.matches.len() {
-            let Some(conditions) = rows.conditions(&self.matches[nth]) else {
+        for (nth, one) in self.matches.iter().enumerate() {
+            let Some(conditions) = rows.conditions(one) else {
                 let message = "the routes of one listener look at too many different headers";
                 let fault = Fault::new(
                     "too-many-inputs",
@@ -162,11 +204,10 @@ impl Rule {
                     message,
                     "match fewer headers",
                 );
-                self.state.invalid.push(findings.refuse(fault));
+                placed.invalid.push(findings.refuse(fault));
                 continue;
             };
-            let index = self.route(nth, entrance, findings, led);
-            let one = &self.matches[nth];
+            let index = self.route(one, entrance, placed, findings, led);
             for (host, specificity) in hosts {
                 let precedence = one.precedence(*specificity, route, self.index, nth);
                 let rule = table::Rule { route: index, path: one.path.rule(), conditions: conditions.clone() };
@@ -175,49 +216,54 @@ impl Rule {
         }
     }
 
-    /// The index of the route for match `nth` at a listener.
-    fn route(&mut self, nth: usize, entrance: Entrance, findings: &Findings<'_>, led: &mut Led<'_, '_>) -> u32 {
-        let Led { routes, backends } = led;
-        let prefix = match &self.matches[nth].path {
+    /// The index of the route for a match at a listener.
+    fn route(
+        &self,
+        one: &Match,
+        entrance: Entrance,
+        placed: &mut Placed,
+        findings: &Findings<'_>,
+        led: &mut Led<'_, '_>,
+    ) -> u32 {
+        let prefix = match &one.path {
             Path::Prefix(prefix) if self.answer.needs_prefix() => Some(prefix.clone()),
             _ => None,
         };
-        let shown = backends.showing(entrance.gateway, &self.state.clusters);
+        let shown = led.clusters.showing(entrance.gateway, &placed.clusters);
         let variant = Variant { prefix, port: self.answer.redirect_port(entrance), shown };
-        if let Some((_, index)) = self.emitted.iter().find(|(known, _)| *known == variant) {
+        if let Some((_, index)) = placed.variants.iter().find(|(known, _)| *known == variant) {
             return *index;
+        }
+        let clusters = self.answer.leads().map(|backend| placed.cluster(backend, shown, led.clusters)).collect();
+        let index = push(led.routes, self.make(variant.clone(), clusters, findings));
+        placed.variants.push((variant, index));
+        placed.routes.push(index);
+        index
+    }
+
+    /// The route that leads to these clusters; the one that was made before, if it is the same.
+    fn make(&self, variant: Variant, clusters: Vec<u32>, findings: &Findings<'_>) -> Rc<Route> {
+        let mut made = self.made.borrow_mut();
+        let before = made.iter().position(|made| made.variant == variant);
+        if let Some(before) = before.map(|index| &made[index]).filter(|before| before.clusters == clusters) {
+            return Rc::clone(&before.route);
         }
         let origin =
             Origin { object: findings.object().clone(), field: SPEC.below("rules").at(self.index).to_string() };
-        let mut action = self.answer.action(variant.prefix.as_deref().unwrap_or("/"), variant.port, self.kind);
-        if let (Some(gateway), Action::Forward(forward)) = (shown, &mut action) {
-            self.show(forward, gateway, backends);
-        }
+        let matched = variant.prefix.as_deref().unwrap_or("/");
+        let action = self.answer.action(matched, variant.port, &clusters, self.kind);
         let mut route = Route::new(&self.name, origin, action);
         if !matches!(self.answer, Answer::Refuse) {
             route.headers = self.headers.clone();
             route.cors = self.cors.clone();
         }
-        let index = push(routes, route);
-        self.emitted.push((variant, index));
-        self.state.routes.push(index);
-        index
-    }
-}
-
-impl Rule {
-    /// Leads to the clusters that are shown the Gateway's certificate.
-    fn show(&mut self, forward: &mut Forward, gateway: usize, backends: &mut Backends<'_>) {
-        let targets = forward.targets.iter_mut().filter_map(|target| match &mut target.to {
-            Destination::Cluster(cluster) => Some(cluster),
-            Destination::Respond(_) => None,
-        });
-        for cluster in targets.chain(forward.mirrors.iter_mut().map(|mirror| &mut mirror.cluster)) {
-            *cluster = backends.through(*cluster, gateway);
-            if !self.state.clusters.contains(cluster) {
-                self.state.clusters.push(*cluster);
-            }
+        let new = Made { variant, clusters, route: Rc::new(route) };
+        let route = Rc::clone(&new.route);
+        match before {
+            Some(index) => made[index] = new,
+            None => made.push(new),
         }
+        route
     }
 }
 

@@ -1,11 +1,11 @@
 //! The objects sorted into what each room needs. Routes stay as they came and are read one at a time: what was read of ten
 //! thousand of them is held only as far as the SDK remembers it for the next translation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use sekisho_sdk::objects::{read, read_part};
-use sekisho_sdk::{Finding, Object, Services, Severity, Typed};
+use sekisho_sdk::{Finding, Map, Object, Services, Severity, Typed};
 use serde::de::DeserializeOwned;
 
 use crate::grants::Grants;
@@ -27,7 +27,7 @@ pub(crate) struct Snapshot {
 
 /// Labels of Namespaces by name.
 #[derive(Default)]
-pub(crate) struct Namespaces(HashMap<String, Rc<Namespace>>);
+pub(crate) struct Namespaces(Map<String, Rc<Namespace>>);
 
 impl Snapshot {
     pub(crate) fn read(objects: Vec<Object>, findings: &mut Vec<Finding>) -> Self {

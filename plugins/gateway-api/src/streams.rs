@@ -1,32 +1,39 @@
 //! The rules of TLSRoute, TCPRoute and UDPRoute: where connections go that are forwarded as bytes.
 
+use std::rc::Rc;
+
 use sekisho_sdk::model::{StreamRoute, StreamTarget};
 use sekisho_sdk::{Origin, push};
 
-use crate::backends::{Backends, User};
+use crate::backends::{Backend, Backends, User};
+use crate::clusters::Clusters;
 use crate::field::SPEC;
 use crate::finding::{Fault, Findings};
 use crate::kinds::RouteKind;
 use crate::objects::route::StreamRule;
 use crate::precedence::Seniority;
-use crate::rules::{RuleState, weight};
+use crate::rules::{Placed, RuleState, weight};
 
 /// The rule of a route. The API knows one only, as nothing tells rules apart.
 pub(crate) struct Rule {
     name: String,
     origin: Origin,
     targets: Vec<Target>,
-    emitted: Vec<(Variant, u32)>,
-    pub(crate) state: RuleState,
+    /// Targets call them by their places here.
+    backends: Vec<Rc<Backend>>,
 }
+
+/// A rule's streams in the translation.
+#[derive(Default)]
+pub(crate) struct Emitted(Vec<(Variant, u32)>);
 
 /// A backend with a weight. One that leads nowhere keeps its weight and closes what falls on it.
 struct Target {
     weight: u32,
     /// For bytes as the client sent them.
-    sealed: Option<u32>,
+    sealed: Option<usize>,
     /// For bytes that were decrypted here.
-    open: Option<u32>,
+    open: Option<usize>,
 }
 
 /// How connections come to the rule.
@@ -57,7 +64,7 @@ impl Rule {
         namespace: &str,
         backends: &mut Backends<'_>,
         findings: &mut Findings<'_>,
-    ) -> Self {
+    ) -> (Self, RuleState) {
         let list = SPEC.below("rules");
         if specs.len() > 1 {
             let message = format!("a {} has one rule; the others are never asked", kind.name());
@@ -70,7 +77,7 @@ impl Rule {
         let rule = list.at(0);
         let list = rule.below("backendRefs");
         let open = ways.iter().any(|way| matches!(way, Way::Open(_)));
-        let mut targets = Vec::new();
+        let (mut targets, mut led) = (Vec::new(), Vec::new());
         for (index, spec) in spec.backend_refs.iter().enumerate() {
             let field = list.at(index);
             let weight = match weight(spec.weight, field) {
@@ -94,14 +101,17 @@ impl Rule {
             // Both fail for the same reasons, so one of them is told.
             let sealed = (!open || ways.contains(&Way::Sealed)).then(|| lead(true)).transpose();
             let opened = open.then(|| lead(false)).transpose();
+            let mut place = |backend: Rc<Backend>| {
+                led.push(backend);
+                led.len() - 1
+            };
             let target = match (sealed, opened) {
-                (Ok(sealed), Ok(open)) => Target { weight, sealed, open },
+                (Ok(sealed), Ok(open)) => Target { weight, sealed: sealed.map(&mut place), open: open.map(&mut place) },
                 (Err(fault), _) | (_, Err(fault)) => {
                     state.unresolved.push(findings.refuse(fault));
                     Target { weight, sealed: None, open: None }
                 }
             };
-            state.clusters.extend([target.sealed, target.open].into_iter().flatten());
             if weight > 0 {
                 targets.push(target);
             }
@@ -113,36 +123,45 @@ impl Rule {
             findings.warn(Fault::new("no-backend", list, message, "add a backend"));
         }
         let origin = Origin { object: findings.object().clone(), field: rule.to_string() };
-        Self { name: format!("{}/{}", route.name, state.label), origin, targets, emitted: Vec::new(), state }
+        let name = format!("{}/{}", route.name, state.label);
+        (Self { name, origin, targets, backends: led }, state)
+    }
+
+    /// Where it leads in the translation; its streams are still to be put there.
+    pub(crate) fn lead(&self, clusters: &mut Clusters<'_>) -> Placed {
+        Placed::leading_to(&self.backends, clusters)
     }
 
     /// The index of the stream for connections that come in one of the ways, which is put into the translation if it is
     /// not there yet.
-    pub(crate) fn stream(&mut self, way: Way, backends: &mut Backends<'_>, streams: &mut Vec<StreamRoute>) -> u32 {
+    pub(crate) fn stream(
+        &self,
+        way: Way,
+        placed: &mut Placed,
+        emitted: &mut Emitted,
+        clusters: &mut Clusters<'_>,
+        streams: &mut Vec<StreamRoute>,
+    ) -> u32 {
         let variant = match way {
             Way::Sealed => Variant { sealed: true, shown: None },
             Way::Open(gateway) => {
-                let open: Vec<_> = self.targets.iter().filter_map(|target| target.open).collect();
-                Variant { sealed: false, shown: backends.showing(gateway, &open) }
+                let open = self.targets.iter().filter_map(|target| target.open);
+                let open: Vec<_> = open.map(|backend| placed.clusters[backend]).collect();
+                Variant { sealed: false, shown: clusters.showing(gateway, &open) }
             }
         };
-        if let Some((_, index)) = self.emitted.iter().find(|(known, _)| *known == variant) {
+        if let Some((_, index)) = emitted.0.iter().find(|(known, _)| *known == variant) {
             return *index;
         }
         let targets = self.targets.iter().map(|target| {
-            let cluster = if variant.sealed { target.sealed } else { target.open };
-            let cluster = match (cluster, variant.shown) {
-                (Some(cluster), Some(gateway)) => Some(backends.through(cluster, gateway)),
-                (cluster, _) => cluster,
-            };
+            let backend = if variant.sealed { target.sealed } else { target.open };
+            let cluster = backend.map(|backend| placed.cluster(backend, variant.shown, clusters));
             StreamTarget { weight: target.weight, cluster }
         });
-        let targets: Vec<_> = targets.collect();
-        let led = targets.iter().filter_map(|target| target.cluster);
-        self.state.clusters.extend(led.filter(|cluster| !self.state.clusters.contains(cluster)).collect::<Vec<_>>());
+        let targets = targets.collect();
         let (name, origin) = (self.name.clone(), self.origin.clone());
         let index = push(streams, StreamRoute { name, origin, targets, idle_timeout: None });
-        self.emitted.push((variant, index));
+        emitted.0.push((variant, index));
         index
     }
 }

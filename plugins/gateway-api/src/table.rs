@@ -1,9 +1,9 @@
 //! The routing table of one listener: rows by host name, each with its precedence.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::rc::Rc;
 
+use sekisho_sdk::Map;
 use sekisho_sdk::host_name::HostName;
 use sekisho_sdk::table::{Condition, ConnectionRule, ListenerRules, OnMiss, Rule, ServerName, ValueRule, VirtualHost};
 
@@ -24,9 +24,16 @@ const GRPC_WEB: &str = "application/grpc-web";
 #[derive(Default)]
 pub(crate) struct Rows {
     inputs: Vec<String>,
-    hosts: HashMap<HostName, Vec<(Precedence, Rule)>>,
+    hosts: Map<HostName, Host>,
     /// For connections that are forwarded as bytes: those of one name go to one route.
-    streams: HashMap<HostName, Stream>,
+    streams: Map<HostName, Stream>,
+}
+
+/// The rows of one host name.
+struct Host {
+    /// In which place it came.
+    nth: usize,
+    rows: Vec<(Precedence, Rule)>,
 }
 
 /// The route that has the connections of a name.
@@ -80,8 +87,11 @@ impl Rows {
 
     pub(crate) fn add(&mut self, host: &HostName, precedence: Precedence, rule: Rule) {
         match self.hosts.get_mut(host) {
-            Some(rows) => rows.push((precedence, rule)),
-            None => drop(self.hosts.insert(host.clone(), vec![(precedence, rule)])),
+            Some(host) => host.rows.push((precedence, rule)),
+            None => {
+                let new = Host { nth: self.hosts.len(), rows: vec![(precedence, rule)] };
+                self.hosts.insert(host.clone(), new);
+            }
         }
     }
 
@@ -110,12 +120,14 @@ impl Rows {
 
     /// The inputs, and the rules in order.
     pub(crate) fn finish(self) -> (Vec<String>, ListenerRules) {
-        let hosts = self.hosts.into_iter().map(|(host, mut rows)| {
+        // As they came, which is the routes' order.
+        let mut hosts: Vec<_> = self.hosts.into_iter().collect();
+        hosts.sort_unstable_by_key(|(_, host)| host.nth);
+        let hosts = hosts.into_iter().map(|(name, Host { mut rows, .. })| {
             rows.sort_by(|(a, _), (b, _)| b.cmp(a));
-            VirtualHost::new(host, rows.into_iter().map(|(_, rule)| rule).collect())
+            VirtualHost::new(name, rows.into_iter().map(|(_, rule)| rule).collect())
         });
-        let mut virtual_hosts: Vec<_> = hosts.collect();
-        virtual_hosts.sort_by(|a, b| b.host.specificity(&a.host).then_with(|| a.name.cmp(&b.name)));
+        let virtual_hosts = hosts.collect();
         let inputs = self.inputs.clone();
         let rule =
             |stream: Stream| ConnectionRule { stream: stream.index, sources: Vec::new(), destinations: Vec::new() };

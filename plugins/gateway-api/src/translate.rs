@@ -1,20 +1,23 @@
 //! From objects to the translation, in one direction: classes, Gateways and their listeners, then route by route.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use sekisho_sdk::model::{
     Binding, ClientVerification, Listener as ModelListener, Protocol as ModelProtocol, Termination, Translation,
 };
-use sekisho_sdk::{Environment, Object, ObjectKey, push, table};
+use sekisho_sdk::objects::Basis;
+use sekisho_sdk::{Environment, Map, Object, ObjectKey, push, table};
 
 use crate::attachment::Directory;
 use crate::backends::Backends;
 use crate::classes::{Class, Classes};
+use crate::clusters::Clusters;
 use crate::gateways::{self, Gateway};
 use crate::host::Host;
+use crate::kinds::RouteKind;
 use crate::listeners::{Emitted, Listener, Protocol, Tls, conflicts};
 use crate::policies::{Policies, Policy};
-use crate::routes::{Growing, Route, Surroundings};
+use crate::routes::{Growing, PlacedRoute, Reading, Surroundings};
 use crate::snapshot::Snapshot;
 use crate::table::Rows;
 
@@ -25,14 +28,20 @@ pub struct GatewayApi {
     pub(crate) host: Host,
     pub(crate) classes: Vec<Class>,
     pub(crate) gateways: Vec<Gateway>,
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<PlacedRoute>,
     pub(crate) policies: Vec<Policy>,
     /// The policies that are about a cluster's port, by index of the cluster in the translation.
-    pub(crate) concerns: HashMap<u32, Vec<usize>>,
+    pub(crate) concerns: Map<u32, Vec<usize>>,
+    /// Where the authorities of a policy are among the translation's sources, by policy, if a cluster needs them.
+    pub(crate) trust: Map<usize, Vec<u32>>,
 }
 
 pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
     let mut findings = Vec::from_iter(environment.unknown_config("gateway-api"));
+    let is_besides = |object: &&Object| {
+        RouteKind::of(&object.key.group, &object.key.kind).is_none() && !object.key.is("", "Service")
+    };
+    let basis = Basis::new(environment, objects.iter().filter(is_besides));
     let snapshot = Snapshot::read(objects, &mut findings);
     let Snapshot { classes, gateways, listener_sets, routes, policies, grants, services, namespaces } = snapshot;
     let classes = Classes::read(&classes, environment, &mut findings);
@@ -44,26 +53,29 @@ pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Tra
     let controller = environment.controller_name.clone();
     let policies = Policies::read(&policies, &services, &mut findings);
     let sources = std::mem::take(&mut translation.sources);
-    let backends = Backends::new(&services, &grants, &gateways, policies, sources);
-    let surroundings = Surroundings { gateways: &gateways, directory: Directory::of(&gateways, &namespaces), known };
+    let directory = Directory::of(&gateways, &namespaces);
+    let surroundings = Surroundings { basis, services: &services, gateways: &gateways, directory, known };
+    let mut backends = Backends::new(&services, &grants, &policies);
     let tables = translation.listeners.iter().map(|_| Rows::default()).collect();
-    let mut growing = Growing { backends, routes: Vec::new(), streams: Vec::new(), tables, findings };
-    let read = |(kind, object)| Route::read(kind, &object, &surroundings, &mut growing);
-    let routes = routes.into_iter().filter_map(read).collect();
+    let clusters = Clusters::new(&gateways, &policies, sources);
+    let mut growing = Growing { clusters, routes: Vec::new(), streams: Vec::new(), tables, findings };
+    let put =
+        |(kind, object)| Reading::of(kind, &object, &surroundings, &mut backends).put(&surroundings, &mut growing);
+    let routes = routes.into_iter().filter_map(put).collect();
 
-    let Growing { backends, routes: model_routes, streams, tables, findings } = growing;
+    let Growing { clusters, routes: model_routes, streams, tables, findings } = growing;
     let (inputs, rules): (Vec<_>, Vec<_>) = tables.into_iter().map(Rows::finish).unzip();
     for (listener, inputs) in translation.listeners.iter_mut().zip(inputs) {
         listener.inputs = inputs;
     }
     translation.table = table::encode(&rules);
-    let Backends { policies, sources, clusters, concerns, .. } = backends;
-    (translation.sources, translation.clusters) = (sources, clusters.into_list());
+    let Clusters { sources, list, concerns, trust, .. } = clusters;
+    (translation.sources, translation.clusters) = (sources, list.into_list());
     translation.routes = model_routes;
     translation.streams = streams;
     translation.findings = findings;
-    let policies = policies.list;
-    (translation, GatewayApi { controller, host, classes: classes.ours, gateways, routes, policies, concerns })
+    let (classes, policies) = (classes.ours, policies.list);
+    (translation, GatewayApi { controller, host, classes, gateways, routes, policies, concerns, trust })
 }
 
 /// Puts bindings, listeners and sources into the translation, and notes in the Gateways where they are.

@@ -31,7 +31,7 @@ pub(crate) struct Destinations {
     rules: DestinationRules,
     /// The rule of each host that was asked for.
     rule_of: HashMap<usize, Option<Rc<Rule>>>,
-    pub(crate) clusters: Vec<Cluster>,
+    pub(crate) clusters: Vec<Rc<Cluster>>,
     pub(crate) sources: Sources,
     /// None where a rule asks for what cannot be done.
     known: HashMap<(usize, u16, String), Option<u32>>,
@@ -379,7 +379,7 @@ impl Destinations {
             if unsaid && ports.iter().any(|known| known.number == port && known.speaks == Speaks::Tls) {
                 self.plain.insert(next, (backing, port));
             }
-            self.clusters.push(cluster);
+            self.clusters.push(Rc::new(cluster));
             next
         });
         self.known.insert(key, index);

@@ -25,7 +25,7 @@ use crate::virtual_service::{Rule, VirtualService};
 /// What requests meet.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    pub(crate) routes: Vec<Route>,
+    pub(crate) routes: Vec<Rc<Route>>,
     pub(crate) tables: Vec<ListenerRules>,
     /// The routes of each VirtualService.
     pub(crate) of: Vec<Vec<u32>>,

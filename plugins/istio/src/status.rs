@@ -3,6 +3,7 @@
 //! One condition, `Reconciled`: whether all that the object says is served. Its message names what is not, and why.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use sekisho_sdk::model::{Action, Cluster, Destination, Listener, Locator, Protocol, Route, Source};
 use sekisho_sdk::objects::Metadata;
@@ -219,7 +220,7 @@ impl Subject {
         }
     }
 
-    fn add(&mut self, index: u32, routes: &Routes, clusters: &[Cluster]) {
+    fn add(&mut self, index: u32, routes: &Routes, clusters: &[Rc<Cluster>]) {
         let route = &routes.routes[index as usize];
         self.routes.push((index, route.name.clone()));
         self.clusters.extend(used_clusters(route).map(|index| (index, clusters[index as usize].name.clone())));

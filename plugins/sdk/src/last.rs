@@ -1,13 +1,13 @@
 //! What the host and this instance have in common from the call before: the objects that it gave, and what it was told of
 //! them, so that neither hands over again what did not change.
 
-use std::collections::HashMap;
+use std::rc::Rc;
 
-use crate::Object;
 use crate::bindings::routes::exports::sekisho::gateway::translator::Given;
 use crate::bindings::routes::sekisho::gateway::model as wit;
 use crate::model::{Cluster, Route, Translation};
 use crate::objects::memory::has_room;
+use crate::{Map, Object};
 
 /// The call before.
 #[derive(Default)]
@@ -15,8 +15,8 @@ pub(crate) struct Last {
     calls: u64,
     objects: Vec<Object>,
     /// Empty where they are not remembered.
-    routes: Vec<Route>,
-    clusters: Vec<Cluster>,
+    routes: Vec<Rc<Route>>,
+    clusters: Vec<Rc<Cluster>>,
 }
 
 impl Last {
@@ -70,8 +70,8 @@ enum Listed<T> {
 
 /// What of a list is not in the one before, in whose place it is remembered; a longer one only where there is room.
 fn listed<T: Clone + PartialEq>(
-    before: &mut Vec<T>,
-    list: Vec<T>,
+    before: &mut Vec<Rc<T>>,
+    list: Vec<Rc<T>>,
     remember: bool,
     name: impl Fn(&T) -> &str,
 ) -> Vec<Listed<T>> {
@@ -79,16 +79,16 @@ fn listed<T: Clone + PartialEq>(
         if remember {
             before.clone_from(&list);
         }
-        return list.into_iter().map(Listed::New).collect();
+        return list.into_iter().map(|entry| Listed::New(Rc::unwrap_or_clone(entry))).collect();
     }
     // Built only where an entry is not where it was.
-    let mut by_name: Option<HashMap<&str, usize>> = None;
+    let mut by_name: Option<Map<&str, usize>> = None;
     // How far entries have moved.
     let mut moved = 0_isize;
     let mut listed = Vec::with_capacity(list.len());
     for (at, entry) in list.iter().enumerate() {
         let expected = at.checked_add_signed(moved);
-        let same = |index: usize| before.get(index).is_some_and(|before| before == entry);
+        let same = |index: usize| before.get(index).is_some_and(|before| Rc::ptr_eq(before, entry) || before == entry);
         let mut found = expected.filter(|index| same(*index));
         if found.is_none()
             && expected.and_then(|index| before.get(index)).is_none_or(|other| name(other) != name(entry))
@@ -104,7 +104,7 @@ fn listed<T: Clone + PartialEq>(
     }
     let entries = list.iter().zip(listed).map(|(entry, found)| match found {
         Some(index) => Listed::Same(index),
-        None => Listed::New(entry.clone()),
+        None => Listed::New(T::clone(entry)),
     });
     let entries = entries.collect();
     *before = if remember || list.len() <= before.len() { list } else { Vec::new() };
@@ -117,8 +117,12 @@ mod tests {
 
     type Entry = (&'static str, u32);
 
-    fn next(before: &mut Vec<Entry>, list: &[Entry]) -> Vec<Listed<Entry>> {
-        listed(before, list.to_vec(), true, |entry| entry.0)
+    fn shared(list: &[Entry]) -> Vec<Rc<Entry>> {
+        list.iter().copied().map(Rc::new).collect()
+    }
+
+    fn next(before: &mut Vec<Rc<Entry>>, list: &[Entry]) -> Vec<Listed<Entry>> {
+        listed(before, shared(list), true, |entry| entry.0)
     }
 
     #[test]
@@ -136,11 +140,11 @@ mod tests {
 
     #[test]
     fn without_room_no_more_is_remembered() {
-        let without_room = |before: &mut Vec<Entry>, list: &[Entry]| {
-            let same = listed(before, list.to_vec(), false, |entry| entry.0);
+        let without_room = |before: &mut Vec<Rc<Entry>>, list: &[Entry]| {
+            let same = listed(before, shared(list), false, |entry| entry.0);
             same.iter().filter(|listed| matches!(listed, Listed::Same(_))).count()
         };
-        let mut before = vec![("a", 1), ("b", 2)];
+        let mut before = shared(&[("a", 1), ("b", 2)]);
         assert_eq!(without_room(&mut before, &[("a", 1), ("b", 3)]), 1);
         assert_eq!(without_room(&mut before, &[("a", 1), ("b", 3), ("c", 4)]), 2);
         assert_eq!(without_room(&mut before, &[("a", 1), ("b", 3)]), 0, "that was too long to be remembered");
@@ -148,8 +152,8 @@ mod tests {
 
     #[test]
     fn nothing_is_remembered_of_the_first() {
-        let mut before: Vec<Entry> = Vec::new();
-        assert_eq!(listed(&mut before, vec![("a", 1)], false, |entry| entry.0), [Listed::New(("a", 1))]);
+        let mut before: Vec<Rc<Entry>> = Vec::new();
+        assert_eq!(listed(&mut before, shared(&[("a", 1)]), false, |entry| entry.0), [Listed::New(("a", 1))]);
         assert!(before.is_empty());
     }
 }

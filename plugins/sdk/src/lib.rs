@@ -31,7 +31,7 @@ pub use export::{Routes, Secrets};
 pub use hosts::Hosts;
 #[doc(hidden)]
 pub use last::records;
-pub use lists::{Clusters, push};
+pub use lists::{Clusters, Map, push};
 pub use object::Object;
 pub use secrets::SecretPlugin;
 pub use services::{BackendPort, ServicePort, ServiceSpec, Services};
@@ -39,10 +39,12 @@ pub use typed::{Age, Typed};
 
 /// The translation: what a configuration means, as data that the host executes (`model.wit`).
 pub mod model {
+    use std::rc::Rc;
+
     pub use crate::bindings::routes::sekisho::gateway::model::*;
 
     /// What a configuration means. Which of its routes and clusters the host knows already is found out when it is handed
-    /// over.
+    /// over, at once for those that are shared with the translation before.
     #[derive(Clone, Debug, Default, PartialEq)]
     pub struct Translation {
         /// Where traffic enters.
@@ -52,9 +54,9 @@ pub mod model {
         /// Secrets by reference.
         pub sources: Vec<Source>,
         /// Where requests go.
-        pub clusters: Vec<Cluster>,
+        pub clusters: Vec<Rc<Cluster>>,
         /// What is done with requests.
-        pub routes: Vec<Route>,
+        pub routes: Vec<Rc<Route>>,
         /// What is done with connections that are not read as requests.
         pub streams: Vec<StreamRoute>,
         /// What the operator should know.

@@ -9,28 +9,52 @@ use serde::de::DeserializeOwned;
 
 use crate::{Finding, Object, ObjectKey, Origin, Severity};
 
+pub use self::memory::{Basis, remember};
+
+/// What was read of an object, the whole of it or a part.
+struct Read<T, const WHOLE: bool> {
+    /// None where it cannot be read.
+    value: Option<Rc<T>>,
+    findings: Vec<Finding>,
+}
+
 /// Reads an object's JSON as `T`. A field of a wrong type is an error and gives nothing; a field that `T` does not
-/// know is a warning and is passed over. What the translation before read of the same bytes is not read again.
+/// know is a warning and is passed over. What the translation before read of the same object is not read again.
 pub fn read<T: DeserializeOwned + 'static>(object: &Object, findings: &mut Vec<Finding>) -> Option<Rc<T>> {
-    memory::recall(object, Strictness::Whole, findings, |findings| read_whole(object, findings))
+    Read::<T, true>::of(object, read_whole, findings)
 }
 
 /// The same for an object of which only a part matters, like a core Service: fields that `T` does not know are no news.
 pub fn read_part<T: DeserializeOwned + 'static>(object: &Object, findings: &mut Vec<Finding>) -> Option<Rc<T>> {
-    memory::recall(object, Strictness::Part, findings, |findings| {
-        let read = serde_json::from_slice(&object.json);
-        if read.is_err() {
-            findings.push(unreadable::<T>(object));
-        }
-        read.ok()
-    })
+    Read::<T, false>::of(object, read_known, findings)
 }
 
-/// Whether unknown fields are worth a word.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Strictness {
-    Whole,
-    Part,
+impl<T: 'static, const WHOLE: bool> Read<T, WHOLE> {
+    fn of(
+        object: &Object,
+        read: impl FnOnce(&Object, &mut Vec<Finding>) -> Option<T>,
+        findings: &mut Vec<Finding>,
+    ) -> Option<Rc<T>> {
+        let remembered = remember(
+            object,
+            |_: &Self| true,
+            || {
+                let mut findings = Vec::new();
+                let value = read(object, &mut findings).map(Rc::new);
+                Self { value, findings }
+            },
+        );
+        findings.extend(remembered.findings.iter().cloned());
+        remembered.value.clone()
+    }
+}
+
+fn read_known<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
+    let read = serde_json::from_slice(&object.json);
+    if read.is_err() {
+        findings.push(unreadable::<T>(object));
+    }
+    read.ok()
 }
 
 fn read_whole<T: DeserializeOwned>(object: &Object, findings: &mut Vec<Finding>) -> Option<T> {
@@ -208,5 +232,15 @@ mod tests {
         assert!(read::<Thing>(&object(json), &mut findings).is_none());
         assert_eq!(findings[0].origin.field, "spec.ports[0].number");
         assert_eq!(findings[0].severity, Severity::Error);
+    }
+
+    #[test]
+    fn what_is_remembered_is_said_again() {
+        let broken = object(r#"{"metadata":{}}"#);
+        for _ in 0..3 {
+            let mut findings = Vec::new();
+            memory::translating(|| assert!(read::<Thing>(&broken, &mut findings).is_none()));
+            assert_eq!(findings.len(), 1);
+        }
     }
 }

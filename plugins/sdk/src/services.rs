@@ -1,12 +1,11 @@
 //! Core Services, to which most dialects forward.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use serde::Deserialize;
 
 use crate::typed::Typed;
-use crate::{Finding, Object, ObjectKey};
+use crate::{Finding, Map, Object, ObjectKey};
 
 /// The part of a Service's spec that dialects look at.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -65,7 +64,7 @@ impl ServicePort {
 
 /// Services by namespace and name.
 #[derive(Clone, Debug, Default)]
-pub struct Services(HashMap<String, HashMap<String, Rc<Typed<ServiceSpec>>>>);
+pub struct Services(Map<String, Map<String, Rc<Typed<ServiceSpec>>>>);
 
 impl Services {
     /// Those among the objects. One that cannot be read is a finding and is left out.
@@ -81,13 +80,23 @@ impl Services {
 
     /// Adds one, or replaces it.
     pub fn insert(&mut self, key: &ObjectKey, service: Rc<Typed<ServiceSpec>>) {
-        self.0.entry(key.namespace.clone()).or_default().insert(key.name.clone(), service);
+        match self.0.get_mut(&key.namespace) {
+            Some(services) => drop(services.insert(key.name.clone(), service)),
+            None => drop(self.0.insert(key.namespace.clone(), [(key.name.clone(), service)].into_iter().collect())),
+        }
     }
 
-    /// The Service of this name, if there is one.
+    /// The Service of this name, if there is one; the very same in the next translation if nothing about it changed and
+    /// there is room to remember it.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Rc<Typed<ServiceSpec>>> {
+        self.0.get(namespace)?.get(name)
+    }
+
+    /// The spec of the Service of this name, if there is one.
     #[must_use]
     pub fn find(&self, namespace: &str, name: &str) -> Option<&ServiceSpec> {
-        self.0.get(namespace)?.get(name).map(|service| &service.spec)
+        self.get(namespace, name).map(|service| &service.spec)
     }
 }
 

@@ -76,7 +76,7 @@ impl<P: Ordinary> RoutePlugin for But<P> {
         let ordinary = Translation {
             bindings: vec![Binding { origin: origin(), address: Address::Shared, infrastructure: None }],
             listeners: vec![listener],
-            routes: vec![Route::new("ordinary", origin(), Action::respond(200))],
+            routes: vec![Route::new("ordinary", origin(), Action::respond(200)).into()],
             ..Translation::default()
         };
         let mut translation = P::translate(ordinary, text("what"));

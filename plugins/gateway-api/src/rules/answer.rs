@@ -1,12 +1,15 @@
 //! What a rule does with a request: forward, redirect or refuse it.
 
+use std::rc::Rc;
+
 use sekisho_sdk::model::{
     Action, Destination, Forward, Fraction, Milliseconds, Mirror, Redirect as ModelRedirect, RedirectPort, Response,
     Retry, RetryOn, Target,
 };
+use sekisho_sdk::push;
 
 use super::{Entrance, weight};
-use crate::backends::{Backends, User};
+use crate::backends::{Backend, Backends, Reference, User};
 use crate::duration;
 use crate::field::Field;
 use crate::filters::{Filters, PathChange, Redirect};
@@ -24,6 +27,7 @@ pub(super) enum Answer {
     /// Something is wrong with the rule.
     Refuse,
     Redirect(Redirect),
+    /// In place of clusters it has the places of the rule's backends.
     Forward(Box<Forward>, Option<PathChange>),
 }
 
@@ -34,7 +38,8 @@ pub(super) struct Reader<'r, 's> {
     pub(super) backends: &'r mut Backends<'s>,
     pub(super) faults: &'r mut Vec<Fault>,
     pub(super) unresolved: &'r mut Vec<Fault>,
-    pub(super) clusters: Vec<u32>,
+    /// In what is read, backends are called by their places here.
+    pub(super) led: Vec<Rc<Backend>>,
 }
 
 /// The gRPC status of a backend that is not to be had.
@@ -44,6 +49,11 @@ const UNAVAILABLE: u8 = 14;
 fn nowhere(kind: RouteKind) -> Response {
     let grpc_status = (kind == RouteKind::Grpc).then_some(UNAVAILABLE);
     Response { grpc_status, ..Response::status(500) }
+}
+
+/// Whether there is a cluster that requests are sent to.
+fn leads_on(forward: &Forward) -> bool {
+    forward.targets.iter().any(|target| matches!(target.to, Destination::Cluster(_)))
 }
 
 impl Answer {
@@ -75,15 +85,45 @@ impl Answer {
         })
     }
 
-    /// As data for the host, for requests of a match whose prefix is `matched`.
-    pub(super) fn action(&self, matched: &str, port: Option<RedirectPort>, kind: RouteKind) -> Action {
+    /// The backends that requests are led to by the host, by their places.
+    pub(super) fn leads(&self) -> impl Iterator<Item = usize> {
+        let forward = match self {
+            Self::Forward(forward, _) if leads_on(forward) => Some(forward),
+            _ => None,
+        };
+        let targets = forward.into_iter().flat_map(|forward| &forward.targets).filter_map(|target| match target.to {
+            Destination::Cluster(backend) => Some(backend),
+            Destination::Respond(_) => None,
+        });
+        let mirrors = forward.into_iter().flat_map(|forward| &forward.mirrors).map(|mirror| mirror.cluster);
+        targets.chain(mirrors).map(|backend| backend as usize)
+    }
+
+    /// As data for the host, for requests of a match whose prefix is `matched`, leading to these clusters in the order of
+    /// [`Answer::leads`].
+    pub(super) fn action(
+        &self,
+        matched: &str,
+        port: Option<RedirectPort>,
+        clusters: &[u32],
+        kind: RouteKind,
+    ) -> Action {
         match self {
             Self::Refuse => Action::Respond(nowhere(kind)),
-            Self::Forward(forward, _)
-                if forward.targets.iter().all(|target| matches!(target.to, Destination::Respond(_))) =>
-            {
-                Action::Respond(nowhere(kind))
+            Self::Forward(forward, path) if leads_on(forward) => {
+                let path = path.as_ref().map(|path| path.rewrite(matched));
+                let mut forward = Forward { path, ..Forward::clone(forward) };
+                let targets = forward.targets.iter_mut().filter_map(|target| match &mut target.to {
+                    Destination::Cluster(backend) => Some(backend),
+                    Destination::Respond(_) => None,
+                });
+                let mirrors = forward.mirrors.iter_mut().map(|mirror| &mut mirror.cluster);
+                for (backend, cluster) in targets.chain(mirrors).zip(clusters) {
+                    *backend = *cluster;
+                }
+                Action::Forward(forward)
             }
+            Self::Forward(..) => Action::Respond(nowhere(kind)),
             Self::Redirect(redirect) => Action::Redirect(ModelRedirect {
                 status: redirect.status,
                 scheme: redirect.scheme.map(str::to_owned),
@@ -91,10 +131,6 @@ impl Answer {
                 port: port.unwrap_or(RedirectPort::None),
                 path: redirect.path.as_ref().map(|path| path.rewrite(matched)),
             }),
-            Self::Forward(forward, path) => {
-                let path = path.as_ref().map(|path| path.rewrite(matched));
-                Action::Forward(Forward { path, ..Forward::clone(forward) })
-            }
         }
     }
 
@@ -159,13 +195,13 @@ impl Reader<'_, '_> {
             }
             return Answer::Redirect(redirect);
         }
-        let list = self.field.below("filters");
+        let rule = self.field;
+        let list = rule.below("filters");
         let mirrors = filters.mirrors.iter().filter_map(|mirror| {
             let filter = list.at(mirror.index);
             let settings = filter.below("requestMirror");
-            match self.backends.resolve(mirror.to.into(), self.user, settings.below("backendRef")) {
+            match self.lead(mirror.to.into(), settings.below("backendRef")) {
                 Ok(cluster) => {
-                    self.clusters.push(cluster);
                     let share = Fraction { numerator: mirror.numerator, denominator: mirror.denominator };
                     Some(Mirror { cluster, share, host_suffix: String::new() })
                 }
@@ -182,11 +218,18 @@ impl Reader<'_, '_> {
         Answer::Forward(Box::new(Forward { host, timeout, retry, mirrors, ..Forward::to(targets) }), path)
     }
 
+    /// The place of the backend that the reference at `field` means.
+    fn lead(&mut self, reference: Reference<'_>, field: Field<'_>) -> Result<u32, Fault> {
+        let backend = self.backends.resolve(reference, self.user, field)?;
+        Ok(push(&mut self.led, backend))
+    }
+
     /// The backends with a weight. One that leads nowhere keeps its weight and answers 500.
     fn targets(&mut self, specs: &[BackendRef]) -> Vec<Target> {
+        let rule = self.field;
+        let list = rule.below("backendRefs");
         let mut targets = Vec::new();
         for (index, spec) in specs.iter().enumerate() {
-            let list = self.field.below("backendRefs");
             let field = list.at(index);
             let weight = match weight(spec.weight, field) {
                 Ok(weight) => weight,
@@ -207,11 +250,9 @@ impl Reader<'_, '_> {
             }
             let known = filters.unresolved.is_empty();
             self.unresolved.extend(filters.unresolved);
-            let to = match self.backends.resolve(spec.into(), self.user, field) {
-                Ok(cluster) => {
-                    self.clusters.push(cluster);
-                    if known { Destination::Cluster(cluster) } else { Destination::Respond(nowhere(self.user.kind)) }
-                }
+            let to = match self.lead(spec.into(), field) {
+                Ok(backend) if known => Destination::Cluster(backend),
+                Ok(_) => Destination::Respond(nowhere(self.user.kind)),
                 Err(fault) => {
                     self.unresolved.push(fault);
                     Destination::Respond(nowhere(self.user.kind))

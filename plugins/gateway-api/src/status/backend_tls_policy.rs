@@ -65,7 +65,8 @@ pub(super) fn render(plugin: &GatewayApi, index: usize, used: &Used, outcome: &O
     if gateways.is_empty() {
         return None;
     }
-    let conditions = conditions(policy, outcome);
+    let emitted = plugin.trust.get(&index).map_or(&[][..], Vec::as_slice);
+    let conditions = conditions(policy, emitted, outcome);
     let ancestors = gateways.iter().take(MOST_ANCESTORS).map(|gateway| Ancestor {
         ancestor_ref: AncestorRef::of(&gateway.key),
         controller_name: &plugin.controller,
@@ -80,13 +81,13 @@ impl<'p> AncestorRef<'p> {
     }
 }
 
-fn conditions<'p>(policy: &'p Policy, outcome: &Outcome) -> Vec<Condition<'p>> {
+fn conditions<'p>(policy: &'p Policy, emitted: &[u32], outcome: &Outcome) -> Vec<Condition<'p>> {
     let refused = |problem: &'p Problem| Condition::fails("Accepted", problem.reason, problem.message.as_str());
     if let Some(problem) = policy.conflict.as_ref().or(policy.invalid.as_ref()) {
         // What it refers to is not looked at.
         return vec![refused(problem)];
     }
-    let looks = policy.trust.iter().zip(&policy.emitted);
+    let looks = policy.trust.iter().zip(emitted);
     let looks: Vec<_> =
         looks.map(|(source, index)| Look::at(source, *index, "InvalidCACertificateRef", outcome)).collect();
     let missing: Vec<_> = looks.iter().filter_map(|look| look.problem.as_ref()).collect();
@@ -95,7 +96,7 @@ fn conditions<'p>(policy: &'p Policy, outcome: &Outcome) -> Vec<Condition<'p>> {
     let sound = looks.iter().any(|look| look.serves && look.problem.is_none());
     let accepted = if let Some(problem) = policy.missing() {
         refused(problem)
-    } else if sound || (policy.emitted.is_empty() && policy.unresolved.is_empty()) {
+    } else if sound || (emitted.is_empty() && policy.unresolved.is_empty()) {
         Condition::holds("Accepted", "Accepted", "The policy is accepted.")
     } else {
         Condition::fails("Accepted", NO_AUTHORITY, condition::sentences(&unresolved))

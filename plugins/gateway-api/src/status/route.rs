@@ -10,12 +10,13 @@ use super::condition::{self, Condition, Rendered, sentences};
 use crate::attachment::{Parent, Place};
 use crate::finding::Problem;
 use crate::objects::route::ParentRef;
-use crate::routes::Route;
-use crate::rules::RuleState;
+use crate::routes::{PlacedRoute, RouteState};
+use crate::rules::{Placed, RuleState};
 
 /// What became of one route.
 pub(super) struct RouteStatus<'r> {
-    route: &'r Route,
+    route: &'r RouteState,
+    rules: &'r [Placed],
     /// The rules that are dropped, and why: found by us, or by the host.
     dropped: Vec<(&'r str, Vec<Problem>)>,
     unresolved: Vec<Problem>,
@@ -35,13 +36,13 @@ struct ParentStatus<'r> {
 }
 
 impl<'r> RouteStatus<'r> {
-    pub(super) fn of(route: &'r Route, refused: &Refused<'_>) -> Self {
-        let dropped = route.rules.iter().filter_map(|rule| {
-            let problems = dropped(rule, refused);
+    pub(super) fn of(PlacedRoute { state, rules }: &'r PlacedRoute, refused: &Refused<'_>) -> Self {
+        let dropped = state.rules.iter().zip(rules).filter_map(|(rule, placed)| {
+            let problems = dropped(rule, placed, refused);
             (!problems.is_empty()).then_some((rule.label.as_str(), problems))
         });
-        let unresolved = route.rules.iter().flat_map(|rule| unresolved(rule, refused));
-        Self { route, dropped: dropped.collect(), unresolved: unresolved.collect() }
+        let unresolved = state.rules.iter().zip(rules).flat_map(|(rule, placed)| unresolved(rule, placed, refused));
+        Self { route: state, rules, dropped: dropped.collect(), unresolved: unresolved.collect() }
     }
 
     /// The listeners that the route is attached to and accepted by.
@@ -52,7 +53,7 @@ impl<'r> RouteStatus<'r> {
 
     /// The clusters that its rules lead to.
     pub(super) fn clusters(&self) -> impl Iterator<Item = u32> {
-        self.route.rules.iter().flat_map(|rule| rule.clusters.iter().copied())
+        self.rules.iter().flat_map(|rule| rule.clusters.iter().copied())
     }
 
     pub(super) fn render(&self, controller: &str) -> Status {
@@ -95,16 +96,16 @@ impl<'r> RouteStatus<'r> {
     }
 }
 
-fn dropped(rule: &RuleState, refused: &Refused<'_>) -> Vec<Problem> {
-    let by_host = rule.routes.iter().filter_map(|index| refused.routes.get(index));
+fn dropped(rule: &RuleState, placed: &Placed, refused: &Refused<'_>) -> Vec<Problem> {
+    let by_host = placed.routes.iter().filter_map(|index| refused.routes.get(index));
     let mut by_host: Vec<_> =
         by_host.map(|why| Problem::new("UnsupportedValue", format!("rule {}: {why}", rule.label))).collect();
     by_host.dedup();
-    rule.invalid.iter().cloned().chain(by_host).collect()
+    rule.invalid.iter().chain(&placed.invalid).cloned().chain(by_host).collect()
 }
 
-fn unresolved(rule: &RuleState, refused: &Refused<'_>) -> Vec<Problem> {
-    let by_host = rule.clusters.iter().filter_map(|index| refused.clusters.get(index));
+fn unresolved(rule: &RuleState, placed: &Placed, refused: &Refused<'_>) -> Vec<Problem> {
+    let by_host = placed.clusters.iter().filter_map(|index| refused.clusters.get(index));
     let by_host = by_host.map(|why| Problem::new("UnsupportedProtocol", format!("rule {}: {why}", rule.label)));
     rule.unresolved.iter().cloned().chain(by_host).collect()
 }

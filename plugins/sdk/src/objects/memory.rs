@@ -1,38 +1,69 @@
-//! What was read of objects in the translation before, so that of ten thousand objects only those that changed are read
-//! again.
+//! What was made of objects in the translation before, so that of ten thousand objects only those that changed are read and
+//! understood again.
 //!
 //! It answers only for the very objects that it was made of, and therefore makes a translation faster, never another. The
 //! first translation of an instance remembers nothing: most instances are never asked again.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::Strictness;
 use crate::bindings::routes::exports::sekisho::gateway::translator;
-use crate::{Finding, Object};
+use crate::{Environment, Map, Object};
 
 thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::default();
 }
 
-/// What was read of the objects of one instance.
+/// What was made of the objects of one instance.
 #[derive(Default)]
 struct Memory {
     /// How often objects were translated.
     translations: u64,
-    read: HashMap<(TypeId, Strictness), HashMap<*const translator::Object, Read>>,
+    basis: Option<Basis>,
+    kept: Map<TypeId, Map<*const translator::Object, Kept>>,
 }
 
-struct Read {
+struct Kept {
     /// Held, so that no other object takes its place in memory.
     _object: Object,
-    /// None where the object cannot be read.
-    value: Option<Rc<dyn Any>>,
-    findings: Vec<Finding>,
+    value: Rc<dyn Any>,
     /// The translation that last asked for it.
     used: u64,
+}
+
+/// What a translation looks at besides the object in hand. Two are equal when they are of the very same objects, in an
+/// environment that says the same.
+#[derive(Clone, Debug)]
+pub struct Basis(Rc<Ground>);
+
+#[derive(Debug)]
+struct Ground {
+    environment: Environment,
+    objects: Vec<Object>,
+}
+
+impl Basis {
+    /// The basis of these objects, in their order.
+    pub fn new<'o>(environment: &Environment, objects: impl IntoIterator<Item = &'o Object>) -> Self {
+        let objects: Vec<_> = objects.into_iter().cloned().collect();
+        MEMORY.with_borrow_mut(|memory| {
+            let known = memory.basis.take().filter(|Self(before)| {
+                let same = |(a, b): (&Object, &Object)| a.identity() == b.identity();
+                before.environment == *environment
+                    && before.objects.len() == objects.len()
+                    && before.objects.iter().zip(&objects).all(same)
+            });
+            let ground = || Self(Rc::new(Ground { environment: environment.clone(), objects }));
+            memory.basis.insert(known.unwrap_or_else(ground)).clone()
+        })
+    }
+}
+
+impl PartialEq for Basis {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Makes one translation with what is remembered; what it does not ask for is forgotten.
@@ -41,7 +72,7 @@ pub(crate) fn translating<R>(translate: impl FnOnce() -> R) -> R {
     let translated = translate();
     MEMORY.with_borrow_mut(|memory| {
         let now = memory.translations;
-        memory.read.values_mut().for_each(|read| read.retain(|_, read| read.used == now));
+        memory.kept.values_mut().for_each(|kept| kept.retain(|_, kept| kept.used == now));
     });
     translated
 }
@@ -57,32 +88,29 @@ pub(crate) fn has_room() -> bool {
     true
 }
 
-/// What `read` makes of an object, or made of it before.
-pub(super) fn recall<T: 'static>(
-    object: &Object,
-    strictness: Strictness,
-    findings: &mut Vec<Finding>,
-    read: impl FnOnce(&mut Vec<Finding>) -> Option<T>,
-) -> Option<Rc<T>> {
-    let of = (TypeId::of::<T>(), strictness);
-    let recalled = MEMORY.with_borrow_mut(|memory| {
+/// What `make` makes of an object, or made of it in the translation before, if that `holds` still.
+///
+/// Besides the object, `make` may look at nothing that `holds` does not see to: that everything else is the same can be
+/// told by a [`Basis`].
+pub fn remember<T: 'static>(object: &Object, holds: impl FnOnce(&T) -> bool, make: impl FnOnce() -> T) -> Rc<T> {
+    let of = TypeId::of::<T>();
+    let known = MEMORY.with_borrow_mut(|memory| {
         let now = memory.translations;
-        let known = memory.read.get_mut(&of)?.get_mut(&object.identity())?;
-        known.used = now;
-        findings.extend(known.findings.iter().cloned());
-        Some(known.value.clone())
+        let kept = memory.kept.get_mut(&of)?.get_mut(&object.identity())?;
+        kept.used = now;
+        Rc::clone(&kept.value).downcast().ok()
     });
-    if let Some(value) = recalled {
-        return value.and_then(|value| value.downcast().ok());
+    if let Some(known) = known.filter(|known| holds(known)) {
+        return known;
     }
-    let mut said = Vec::new();
-    let value = read(&mut said).map(Rc::new);
-    findings.extend(said.iter().cloned());
+    let value = Rc::new(make());
     MEMORY.with_borrow_mut(|memory| {
+        let of = memory.kept.entry(of).or_default();
         if memory.translations > 1 && has_room() {
-            let any = value.clone().map(|value| value as Rc<dyn Any>);
-            let read = Read { _object: object.clone(), value: any, findings: said, used: memory.translations };
-            memory.read.entry(of).or_default().insert(object.identity(), read);
+            let kept = Kept { _object: object.clone(), value: Rc::clone(&value) as _, used: memory.translations };
+            of.insert(object.identity(), kept);
+        } else {
+            of.remove(&object.identity());
         }
     });
     value
@@ -93,8 +121,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::objects::finding;
-    use crate::{ObjectKey, Severity};
+    use crate::ObjectKey;
 
     struct Length(usize);
 
@@ -102,31 +129,55 @@ mod tests {
         Object::new(ObjectKey::new("example.com", "Thing", "default", name), "v1", json.as_bytes().to_vec())
     }
 
-    /// Reads them in a translation; their lengths, how many had to be read, and what was said.
-    fn translate(objects: &[Object]) -> (Vec<Option<usize>>, usize, usize) {
-        let (read, mut findings) = (Cell::new(0), Vec::new());
+    /// Their lengths in a translation, and how many had to be measured.
+    fn translate(objects: &[Object], holds: bool) -> (Vec<usize>, usize) {
+        let measured = Cell::new(0);
+        let measure = |object: &Object| {
+            measured.set(measured.get() + 1);
+            Length(object.json.len())
+        };
         let lengths = translating(|| {
-            let mut length = |object: &Object| {
-                recall(object, Strictness::Whole, &mut findings, |findings| {
-                    read.set(read.get() + 1);
-                    findings.push(finding(Severity::Info, "read", &object.key, "", ""));
-                    (!object.json.is_empty()).then_some(Length(object.json.len()))
-                })
-            };
-            objects.iter().map(|object| length(object).map(|length| length.0)).collect()
+            let length = |object: &Object| remember(object, |_: &Length| holds, || measure(object)).0;
+            objects.iter().map(length).collect()
         });
-        (lengths, read.get(), findings.len())
+        (lengths, measured.get())
     }
 
     #[test]
-    fn what_did_not_change_is_not_read_again() {
+    fn what_did_not_change_is_not_made_again() {
         let (a, b, changed) = (object("a", "1"), object("b", ""), object("a", "22"));
         let both = [a, b.clone()];
-        assert_eq!(translate(&both), (vec![Some(1), None], 2, 2));
-        assert_eq!(translate(&both), (vec![Some(1), None], 2, 2), "the first leaves nothing behind");
-        assert_eq!(translate(&both), (vec![Some(1), None], 0, 2), "but what was said is said again");
-        assert_eq!(translate(&[changed.clone(), b]), (vec![Some(2), None], 1, 2));
-        assert_eq!(translate(std::slice::from_ref(&changed)), (vec![Some(2)], 0, 1));
-        assert_eq!(translate(&both), (vec![Some(1), None], 2, 2), "what nobody asked for is forgotten");
+        assert_eq!(translate(&both, true), (vec![1, 0], 2));
+        assert_eq!(translate(&both, true), (vec![1, 0], 2), "the first leaves nothing behind");
+        assert_eq!(translate(&both, true), (vec![1, 0], 0));
+        assert_eq!(translate(&[changed.clone(), b], true), (vec![2, 0], 1));
+        assert_eq!(translate(std::slice::from_ref(&changed), true), (vec![2], 0));
+        assert_eq!(translate(&both, true), (vec![1, 0], 2), "what nobody asked for is forgotten");
+        assert_eq!(translate(&both, false), (vec![1, 0], 2), "and what does not hold is made again");
+        assert_eq!(translate(&both, true), (vec![1, 0], 0));
+    }
+
+    #[test]
+    fn a_basis_is_the_same_while_all_of_it_is() {
+        let (a, b) = (object("a", "1"), object("b", "2"));
+        let environment = |class: &str| Environment {
+            namespace: "default".to_owned(),
+            labels: Vec::new(),
+            class_name: class.to_owned(),
+            controller_name: "example.com/controller".to_owned(),
+            capabilities: Vec::new(),
+            config: "null".to_owned(),
+        };
+        let basis = Basis::new(&environment("a"), [&a, &b]);
+        assert_eq!(Basis::new(&environment("a"), [&a.clone(), &b]), basis);
+        for (environment, objects) in [
+            (environment("b"), vec![&a, &b]),
+            (environment("a"), vec![&b, &a]),
+            (environment("a"), vec![&a]),
+            (environment("a"), vec![&a, &object("b", "2")]),
+        ] {
+            assert_ne!(Basis::new(&environment, objects), basis);
+        }
+        assert_ne!(Basis::new(&environment("a"), [&a, &b]), basis, "it is compared with the one before only");
     }
 }

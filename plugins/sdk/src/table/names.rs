@@ -1,15 +1,14 @@
 //! What claims a host name, by hash, so that ten thousand of them cost no more than one.
 
-use std::collections::HashMap;
-
+use crate::Map;
 use crate::host_name::HostName;
 
 /// Positions by the host names that they are for.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    exact: HashMap<String, usize>,
-    one_label: HashMap<String, usize>,
-    subdomains: HashMap<String, usize>,
+    exact: Map<String, usize>,
+    one_label: Map<String, usize>,
+    subdomains: Map<String, usize>,
     any: Option<usize>,
 }
 

@@ -1,5 +1,7 @@
 //! Each route but the first carries one value that cannot be executed, and is named after it.
 
+use std::rc::Rc;
+
 use sekisho_ordinary::{Ordinary, origin};
 use sekisho_sdk::model::{
     Action, Destination, Forward, HeaderOp, HeaderOps, PathRewrite, Redirect, RegexSwap, Response, Route, Swap, Target,
@@ -12,7 +14,8 @@ pub struct IllegalValues;
 
 impl Ordinary for IllegalValues {
     fn translate(mut ordinary: Translation, _what: &str) -> Translation {
-        ordinary.routes.extend(headers().chain(responses()).chain(redirects()).chain(rewrites()));
+        let all = headers().chain(responses()).chain(redirects()).chain(rewrites());
+        ordinary.routes.extend(all.map(Rc::new));
         ordinary
     }
 }

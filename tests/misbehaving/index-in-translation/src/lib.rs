@@ -21,13 +21,13 @@ impl Ordinary for IndexInTranslation {
             "name" => ordinary.listeners.extend_from_within(..),
             "target" => {
                 let target = Target::new(1, Destination::Cluster(7));
-                ordinary.routes.push(forward(Forward::to(vec![target])));
+                ordinary.routes.push(forward(Forward::to(vec![target])).into());
             }
             "mirror" => {
                 let target = Target::new(1, Destination::Respond(Response::status(200)));
                 let share = Fraction { numerator: 1, denominator: 1 };
                 let mirror = Mirror { cluster: 7, share, host_suffix: String::new() };
-                ordinary.routes.push(forward(Forward { mirrors: vec![mirror], ..Forward::to(vec![target]) }));
+                ordinary.routes.push(forward(Forward { mirrors: vec![mirror], ..Forward::to(vec![target]) }).into());
             }
             other => panic!("{other:?} is nothing that a translation has"),
         }

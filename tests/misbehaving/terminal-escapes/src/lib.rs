@@ -27,7 +27,7 @@ impl Ordinary for TerminalEscapes {
         });
         // Its name goes into the line of every request, and why it is refused into a finding.
         let refused = Action::Respond(Response::status(99));
-        ordinary.routes.push(Route::new(format!("route{ESCAPES}"), origin.clone(), refused));
+        ordinary.routes.push(Route::new(format!("route{ESCAPES}"), origin.clone(), refused).into());
         ordinary.listeners[0].name = format!("listener{ESCAPES}");
         ordinary.listeners[0].origin = origin;
         ordinary
