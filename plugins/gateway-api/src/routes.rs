@@ -31,11 +31,11 @@ use crate::snapshot::read_apart;
 use crate::streams::{self, Emitted, Way};
 use crate::table::{Rows, Shadowed};
 
-/// What an object says that is a route.
+/// What an object says that is a route. Of thousands that are remembered no list has room to spare.
 pub(crate) struct Reading {
     basis: Basis,
-    looked_up: Vec<LookedUp>,
-    findings: Vec<Finding>,
+    looked_up: Box<[LookedUp]>,
+    findings: Box<[Finding]>,
     /// None when it is none of our business.
     route: Option<Route>,
 }
@@ -44,23 +44,23 @@ pub(crate) struct Reading {
 struct Route {
     seniority: Rc<Seniority>,
     /// The listeners that it attaches to, each once whichever parents lead there.
-    places: Vec<(Place, Hosts)>,
+    places: Box<[(Place, Hosts)]>,
     rules: Rules,
     state: Rc<RouteState>,
 }
 
 enum Rules {
-    OfRequests(Vec<Rule>),
+    OfRequests(Box<[Rule]>),
     OfStreams(RouteKind, streams::Rule),
 }
 
 /// What is to be said of a route wherever it is put.
 #[derive(Debug)]
 pub(crate) struct RouteState {
-    pub(crate) key: ObjectKey,
+    pub(crate) object: Object,
     pub(crate) generation: i64,
-    pub(crate) parents: Vec<Parent>,
-    pub(crate) rules: Vec<RuleState>,
+    pub(crate) parents: Box<[Parent]>,
+    pub(crate) rules: Box<[RuleState]>,
 }
 
 /// A route in the translation, for its status.
@@ -115,7 +115,8 @@ impl Reading {
         remember(object, holds, || {
             let mut findings = Vec::new();
             let route = Route::read(kind, object, around, backends, &mut findings);
-            Self { basis: around.basis.clone(), looked_up: backends.looked_up(), findings, route }
+            let (looked_up, findings) = (backends.looked_up().into(), findings.into());
+            Self { basis: around.basis.clone(), looked_up, findings, route }
         })
     }
 
@@ -153,9 +154,10 @@ impl Route {
         let mut findings = Findings::about(key, list);
         let rules = rules(&written.spec.rules, &seniority, &key.namespace, backends, &mut findings);
         let places = places(&parents, around.gateways, Some(&hostnames)).into_iter().collect();
-        let (rules, states) = rules.into_iter().unzip();
-        let state = Rc::new(RouteState { key: key.clone(), generation, parents, rules: states });
-        Some(Self { seniority, places, rules: Rules::OfRequests(rules), state })
+        let (rules, states): (Vec<_>, Vec<_>) = rules.into_iter().unzip();
+        let (object, parents, states) = (object.clone(), parents.into(), states.into());
+        let state = Rc::new(RouteState { object, generation, parents, rules: states });
+        Some(Self { seniority, places, rules: Rules::OfRequests(rules.into()), state })
     }
 
     fn of_streams(
@@ -174,7 +176,8 @@ impl Route {
         let rules = &written.spec.rules;
         let (rule, state) =
             streams::Rule::read(rules, kind, &ways, &seniority, &key.namespace, backends, &mut findings);
-        let state = Rc::new(RouteState { key: key.clone(), generation, parents, rules: vec![state] });
+        let (object, parents, states) = (object.clone(), parents.into(), [state].into());
+        let state = Rc::new(RouteState { object, generation, parents, rules: states });
         let places = places.into_iter().collect();
         Some(Self { seniority, places, rules: Rules::OfStreams(kind, rule), state })
     }
@@ -188,7 +191,7 @@ impl Route {
     }
 
     fn put_requests(&self, rules: &[Rule], around: &Surroundings<'_>, growing: &mut Growing<'_>) -> Vec<Placed> {
-        let mut findings = Findings::about(&self.state.key, &mut growing.findings);
+        let mut findings = Findings::about(&self.state.object.key, &mut growing.findings);
         let mut placed: Vec<_> = rules.iter().map(|rule| rule.lead(&mut growing.clusters)).collect();
         for (place, hosts) in &self.places {
             let listener = &around.gateways[place.0].listeners[place.1];

@@ -44,12 +44,12 @@ pub(crate) struct Rule {
     index: usize,
     /// For logs and metrics: `namespace/route/rule`.
     name: String,
-    matches: Vec<Match>,
+    matches: Box<[Match]>,
     headers: HeaderOps,
     cors: Option<Cors>,
     answer: Answer,
     /// In the answer, these are called by their places here.
-    backends: Vec<Rc<Backend>>,
+    backends: Box<[Rc<Backend>]>,
     /// The routes that it was in the translation before.
     made: RefCell<Vec<Made>>,
 }
@@ -177,6 +177,7 @@ impl Rule {
             unresolved: unresolved.into_iter().map(|fault| findings.refuse(fault)).collect(),
         };
         let made = RefCell::default();
+        let (matches, backends) = (matches.into(), backends.into());
         (Self { kind: M::KIND, index, name, matches, headers, cors, answer, backends, made }, state)
     }
 
@@ -261,7 +262,10 @@ impl Rule {
         let route = Rc::clone(&new.route);
         match before {
             Some(index) => made[index] = new,
-            None => made.push(new),
+            None => {
+                made.reserve_exact(1);
+                made.push(new);
+            }
         }
         route
     }

@@ -263,6 +263,7 @@ impl Reader<'_, '_> {
                 targets.push(Target { headers: filters.headers, host, ..Target::new(weight, to) });
             }
         }
+        targets.shrink_to_fit();
         targets
     }
 

@@ -63,7 +63,7 @@ impl<'r> RouteStatus<'r> {
             controller_name: controller,
             conditions: condition::render(conditions, self.route.generation),
         });
-        Status::new(&self.route.key, &RenderedRoute { parents: parents.collect() })
+        Status::new(&self.route.object.key, &RenderedRoute { parents: parents.collect() })
     }
 
     /// Whether not one rule is left.

@@ -21,6 +21,8 @@ struct Memory {
     /// How often objects were translated.
     translations: u64,
     basis: Option<Basis>,
+    /// How many values are being made, one for the other.
+    making: usize,
     kept: Map<TypeId, Map<*const translator::Object, Kept>>,
 }
 
@@ -91,7 +93,7 @@ pub(crate) fn has_room() -> bool {
 /// What `make` makes of an object, or made of it in the translation before, if that `holds` still.
 ///
 /// Besides the object, `make` may look at nothing that `holds` does not see to: that everything else is the same can be
-/// told by a [`Basis`].
+/// told by a [`Basis`]. What `make` itself asks for here or reads is remembered only as a part of what it makes.
 pub fn remember<T: 'static>(object: &Object, holds: impl FnOnce(&T) -> bool, make: impl FnOnce() -> T) -> Rc<T> {
     let of = TypeId::of::<T>();
     let known = MEMORY.with_borrow_mut(|memory| {
@@ -103,10 +105,12 @@ pub fn remember<T: 'static>(object: &Object, holds: impl FnOnce(&T) -> bool, mak
     if let Some(known) = known.filter(|known| holds(known)) {
         return known;
     }
+    MEMORY.with_borrow_mut(|memory| memory.making += 1);
     let value = Rc::new(make());
     MEMORY.with_borrow_mut(|memory| {
+        memory.making -= 1;
         let of = memory.kept.entry(of).or_default();
-        if memory.translations > 1 && has_room() {
+        if memory.making == 0 && memory.translations > 1 && has_room() {
             let kept = Kept { _object: object.clone(), value: Rc::clone(&value) as _, used: memory.translations };
             of.insert(object.identity(), kept);
         } else {
@@ -155,6 +159,23 @@ mod tests {
         assert_eq!(translate(&both, true), (vec![1, 0], 2), "what nobody asked for is forgotten");
         assert_eq!(translate(&both, false), (vec![1, 0], 2), "and what does not hold is made again");
         assert_eq!(translate(&both, true), (vec![1, 0], 0));
+    }
+
+    #[test]
+    fn a_part_is_remembered_with_the_whole_alone() {
+        struct Twice(usize);
+        let (object, parts) = (object("a", "1"), Cell::new(0));
+        let part = || {
+            parts.set(parts.get() + 1);
+            Length(object.json.len())
+        };
+        let whole = || Twice(2 * remember(&object, |_| true, part).0);
+        for _ in 0..3 {
+            assert_eq!(translating(|| remember(&object, |_| true, whole).0), 2);
+        }
+        assert_eq!(parts.get(), 2, "the first leaves nothing behind");
+        translating(|| remember(&object, |_| true, part));
+        assert_eq!(parts.get(), 3);
     }
 
     #[test]
