@@ -266,8 +266,7 @@ mod tests {
                 namespace: "default".to_owned(),
                 name: value["metadata"]["name"].as_str().unwrap().to_owned(),
             };
-            let object = Object::new(key.clone(), "v1".to_owned(), "test".into(), value.clone());
-            snapshot.objects.insert(key, object);
+            snapshot.objects.insert(Object::new(key, "v1".to_owned(), "test".into(), value.clone()));
         }
         snapshot
     }

@@ -253,8 +253,7 @@ mod tests {
             (gateway(name), json!({"metadata": {"uid": format!("uid-{name}"), "creationTimestamp": created}}))
         });
         for (key, value) in gateways.into_iter().chain(objects) {
-            let object = Object::new(key.clone(), "v1".to_owned(), Arc::from("test"), value);
-            snapshot.objects.insert(key, object);
+            snapshot.objects.insert(Object::new(key, "v1".to_owned(), Arc::from("test"), value));
         }
         snapshot
     }

@@ -334,7 +334,7 @@ impl Pipeline {
         findings.sort();
         findings.dedup();
         let from_files = matches!(self.source, Source::Files(_));
-        let read = snapshot.objects.values().filter(|object| from_files && &*object.place != IMPLIED);
+        let read = snapshot.objects.iter().filter(|object| from_files && &*object.place != IMPLIED);
         let places = read.map(|object| (object.key.clone(), Arc::clone(&object.place))).collect();
         let sockets = sockets.into_iter().map(|(address, socket)| (address, Arc::new(socket))).collect();
         Some(Build { sockets, parts, outcomes, findings, wake, places, secrets: cards, placements, fronts })
@@ -706,7 +706,7 @@ fn unread(dialects: &[Dialect], snapshot: &Snapshot) -> Vec<Finding> {
     };
     snapshot
         .objects
-        .values()
+        .iter()
         // The class of the Gateway API is implied even where no plugin reads it.
         .filter(|object| &*object.place != IMPLIED && !is_read(&object.key))
         .map(|object| {

@@ -1,6 +1,7 @@
 //! The plugins as the bootstrap file lists them, each with the last code and the last translation that were good.
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use super::board::{LoadedCode, PluginCard, PluginKind};
@@ -260,9 +261,20 @@ impl Inputs {
             },
             None => self.translate_afresh()?,
         };
-        let routers =
-            (0..routers).map(|_| instance(&self.plugin, &translation.table)).collect::<Result<_, Failure>>()?;
+        let routers = self.routers(routers, &translation.table)?;
         Ok((translation, translator, routers))
+    }
+
+    /// So many instances that have loaded a table, all at the same time: on a machine of many workers one after the other
+    /// would take as long as translating.
+    fn routers(&self, number: usize, table: &[u8]) -> Result<Vec<Router>, Failure> {
+        let one = || instance(&self.plugin, table);
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (1..number).map(|_| scope.spawn(one)).collect();
+            let first = (number > 0).then(one);
+            let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            first.into_iter().chain(others).collect()
+        })
     }
 
     fn translate_afresh(&self) -> Result<(Translation, Translator), TranslateError> {

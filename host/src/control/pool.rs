@@ -113,7 +113,7 @@ mod tests {
                 "metadata": {"creationTimestamp": created},
                 "status": {"addresses": [{"type": "IPAddress", "value": address}]},
             });
-            (key(name), Object::new(key(name), "v1".to_owned(), Arc::from("test"), value))
+            Object::new(key(name), "v1".to_owned(), Arc::from("test"), value)
         };
         Snapshot { objects: objects.iter().map(object).collect(), ..Snapshot::default() }
     }

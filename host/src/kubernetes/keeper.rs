@@ -4,7 +4,7 @@
 //! seen, and a Service is made by POST, so that nothing of others' is ever written over; EndpointSlices are written where
 //! their Service is ours, as whoever has it gets what they lead to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,7 +264,7 @@ impl Keeper {
 }
 
 /// All objects of a kind, and how the API calls it.
-type Kind<'v> = (&'v Served, &'v HashMap<ObjectKey, Seen>);
+type Kind<'v> = (&'v Served, &'v BTreeMap<ObjectKey, Seen>);
 
 /// What there is, once it is known.
 struct There<'v> {

@@ -1,6 +1,6 @@
 //! What was read of the cluster, shared by the thread that reads it and by control.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,8 @@ struct Held {
     /// There is an answer, if only that there is nothing to be had.
     known: bool,
     served: Option<Served>,
-    objects: HashMap<ObjectKey, Seen>,
+    /// In the order in which they are read.
+    objects: BTreeMap<ObjectKey, Seen>,
     problem: Option<Problem>,
     /// Since when it fails, and how.
     failing: Option<(Instant, String)>,
@@ -230,8 +231,8 @@ impl Store {
         state.reads += 1;
         state.unheeded = false;
         state.pace.taken();
-        let seen = state.held.values().flat_map(|held| held.objects.iter());
-        let objects = seen.map(|(key, seen)| (key.clone(), seen.object.clone())).collect();
+        let seen = state.held.values().flat_map(|held| held.objects.values());
+        let objects = seen.map(|seen| seen.object.clone()).collect();
         Some(Snapshot { objects, findings: state.findings(Instant::now()), partial: state.is_partial() })
     }
 
@@ -240,8 +241,9 @@ impl Store {
     pub(super) fn complete(&self, mut snapshot: Snapshot) -> Snapshot {
         let state = self.lock();
         let named = state.held.iter().filter(|(watched, _)| !watched.is_kind());
-        let objects = named.flat_map(|(_, held)| held.objects.iter());
-        snapshot.objects.extend(objects.map(|(key, seen)| (key.clone(), seen.object.clone())));
+        for seen in named.flat_map(|(_, held)| held.objects.values()) {
+            snapshot.objects.insert(seen.object.clone());
+        }
         snapshot.findings = state.findings(Instant::now());
         snapshot
     }
@@ -290,7 +292,7 @@ impl Store {
     // What the watches bring.
 
     /// Everything, as it was listed.
-    pub(super) fn replace(&self, watched: &Watched, served: Served, objects: HashMap<ObjectKey, Seen>) {
+    pub(super) fn replace(&self, watched: &Watched, served: Served, objects: BTreeMap<ObjectKey, Seen>) {
         self.change(watched, |held, services| {
             let others = held.objects.iter().filter(|(key, _)| !objects.contains_key(key));
             let gone = others.map(|(_, was)| change(Some(was), None, services));
@@ -423,7 +425,7 @@ impl<'s> View<'s> {
     }
 
     /// All objects of a kind, and how the API calls it; none as long as they are not known.
-    pub(super) fn kind(&self, group: &str, kind: &str) -> Option<(&'s Served, &'s HashMap<ObjectKey, Seen>)> {
+    pub(super) fn kind(&self, group: &str, kind: &str) -> Option<(&'s Served, &'s BTreeMap<ObjectKey, Seen>)> {
         let held = self.kinds.get(&(group, kind)).filter(|held| held.known)?;
         Some((held.served.as_ref()?, &held.objects))
     }

@@ -1,6 +1,6 @@
 //! One watch: a kind, a secret, or the pods of a namespace, from the API server into the store.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ where
     }
     let seen = |object: &K| Seen::new(object, &served.resource, &store.place);
     let mut stream = pin!(watcher(api, config));
-    let mut listed = HashMap::new();
+    let mut listed = BTreeMap::new();
     let mut pause = Pause::default();
     let mut fails = false;
     loop {

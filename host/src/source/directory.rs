@@ -247,10 +247,10 @@ impl Directory {
                     continue;
                 }
                 let object = counted.publish(&mut self.generations);
-                snapshot.objects.insert(object.key.clone(), object);
+                snapshot.objects.insert(object);
             }
         }
-        self.generations.retain(|key, _| snapshot.objects.contains_key(key));
+        self.generations.retain(|key, _| snapshot.objects.contains(key));
         add_namespaces(&mut snapshot);
         add_class(&mut snapshot, &self.gateway);
         snapshot
@@ -331,7 +331,8 @@ fn add_namespaces(snapshot: &mut Snapshot) {
     const NAME: &str = "kubernetes.io/metadata.name";
     let names: BTreeSet<String> = snapshot
         .objects
-        .keys()
+        .iter()
+        .map(|object| &object.key)
         .map(|key| if key.kind == "Namespace" && key.group.is_empty() { &key.name } else { &key.namespace })
         .filter(|name| !name.is_empty())
         .cloned()
@@ -346,7 +347,7 @@ fn add_namespaces(snapshot: &mut Snapshot) {
             }
         };
         value["metadata"]["labels"][NAME] = json!(name);
-        snapshot.objects.insert(key.clone(), Object::new(key, "v1".to_owned(), place, value));
+        snapshot.objects.insert(Object::new(key, "v1".to_owned(), place, value));
     }
 }
 
@@ -358,7 +359,7 @@ fn add_class(snapshot: &mut Snapshot, gateway: &Gateway) {
         namespace: String::new(),
         name: gateway.class_name.clone(),
     };
-    if snapshot.objects.contains_key(&key) {
+    if snapshot.objects.contains(&key) {
         return;
     }
     let value = json!({
@@ -367,8 +368,7 @@ fn add_class(snapshot: &mut Snapshot, gateway: &Gateway) {
         "metadata": {"name": gateway.class_name, "generation": 1},
         "spec": {"controllerName": gateway.controller_name},
     });
-    let object = Object::new(key.clone(), "v1".to_owned(), Arc::from("(implied)"), value);
-    snapshot.objects.insert(key, object);
+    snapshot.objects.insert(Object::new(key, "v1".to_owned(), Arc::from("(implied)"), value));
 }
 
 #[cfg(test)]

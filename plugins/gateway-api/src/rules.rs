@@ -70,10 +70,9 @@ pub(crate) struct RuleState {
 pub(crate) struct Placed {
     /// Why there are matches of it that are not.
     pub(crate) invalid: Vec<Problem>,
-    pub(crate) routes: Vec<u32>,
     /// Its backends in their order, and those that are shown a certificate.
     pub(crate) clusters: Vec<u32>,
-    variants: Vec<(Variant, u32)>,
+    routes: Vec<(Variant, u32)>,
 }
 
 /// A route as it was, for a rule that became it again.
@@ -112,6 +111,11 @@ impl Placed {
     /// Where the backends of a rule are.
     pub(crate) fn leading_to(backends: &[Rc<Backend>], clusters: &mut Clusters<'_>) -> Self {
         Self { clusters: backends.iter().map(|backend| clusters.of(backend)).collect(), ..Self::default() }
+    }
+
+    /// Its routes.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = u32> {
+        self.routes.iter().map(|(_, index)| *index)
     }
 
     /// The cluster of the backend at this place; the one that the Gateway reaches it by, if one is shown a certificate.
@@ -232,13 +236,12 @@ impl Rule {
         };
         let shown = led.clusters.showing(entrance.gateway, &placed.clusters);
         let variant = Variant { prefix, port: self.answer.redirect_port(entrance), shown };
-        if let Some((_, index)) = placed.variants.iter().find(|(known, _)| *known == variant) {
+        if let Some((_, index)) = placed.routes.iter().find(|(known, _)| *known == variant) {
             return *index;
         }
         let clusters = self.answer.leads().map(|backend| placed.cluster(backend, shown, led.clusters)).collect();
         let index = push(led.routes, self.make(variant.clone(), clusters, findings));
-        placed.variants.push((variant, index));
-        placed.routes.push(index);
+        placed.routes.push((variant, index));
         index
     }
 

@@ -8,6 +8,8 @@ mod connections;
 mod index;
 mod names;
 
+use std::rc::Rc;
+
 use regex::Regex;
 use regex_syntax::hir::literal::Extractor;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,9 @@ use self::index::Index;
 use self::names::Names;
 use crate::host_name::HostName;
 use crate::{Candidate, ConnectionHead, Explanation, RequestHead, Router};
+
+/// More rules than so many are worth an index. Most hosts have one or two, and there are thousands of hosts.
+const FEW: usize = 4;
 
 /// How many rejected candidates an explanation carries (`router.explain`).
 const MOST_REJECTED: usize = 10;
@@ -48,8 +53,8 @@ pub enum OnMiss {
 /// Rules for one host name or wildcard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VirtualHost {
-    /// For explanations.
-    pub name: String,
+    /// What explanations call it, if not by its host.
+    pub name: Option<String>,
     /// What it claims.
     pub host: HostName,
     /// In order: the first that matches wins.
@@ -71,7 +76,7 @@ impl VirtualHost {
     /// Called as its host.
     #[must_use]
     pub fn new(host: HostName, rules: Vec<Rule>) -> Self {
-        Self { name: host.to_string(), host, rules }
+        Self { name: None, host, rules }
     }
 }
 
@@ -165,9 +170,10 @@ struct Listener {
 
 #[derive(Debug)]
 struct Host {
-    name: String,
+    name: Option<String>,
     rules: Vec<CompiledRule>,
-    index: Index,
+    /// None where all rules are tried as soon as some.
+    index: Option<Index>,
 }
 
 #[derive(Debug)]
@@ -235,7 +241,7 @@ impl Router for Table {
 
     fn route(&self, head: &RequestHead) -> Option<u32> {
         let listener = self.listeners.get(head.listener as usize)?;
-        for host in listener.hosts_for(&head.host) {
+        for (_, host) in listener.hosts_for(&head.host) {
             if let Some(rule) = host.first(head) {
                 return Some(host.rules[rule].route);
             }
@@ -256,9 +262,11 @@ impl Router for Table {
         let Some(listener) = self.listeners.get(head.listener as usize) else { return explanation };
         let mut over = false;
         let mut passed: Vec<Passed<'_>> = Vec::new();
-        for host in listener.hosts_for(&head.host) {
+        for (position, host) in listener.hosts_for(&head.host) {
+            let name = host.name.clone().unwrap_or_else(|| listener.names.name(position));
+            let name: Rc<str> = name.into();
             if !over {
-                explanation.virtual_host = Some(host.name.clone());
+                explanation.virtual_host = Some(name.to_string());
             }
             for rule in &host.rules {
                 match (rule.check(head), over) {
@@ -267,8 +275,8 @@ impl Router for Table {
                         explanation.because = Some(rule.told(&listener.inputs));
                         over = true;
                     }
-                    (Ok(()), true) => passed.push(Passed { rule, host, why: Why::Late }),
-                    (Err(miss), false) => passed.push(Passed { rule, host, why: Why::Miss(miss) }),
+                    (Ok(()), true) => passed.push(Passed { rule, host: Rc::clone(&name), why: Why::Late }),
+                    (Err(miss), false) => passed.push(Passed { rule, host: Rc::clone(&name), why: Why::Miss(miss) }),
                     (Err(_), true) => {}
                 }
             }
@@ -285,7 +293,7 @@ impl Router for Table {
 /// A rule that was not chosen.
 struct Passed<'t> {
     rule: &'t CompiledRule,
-    host: &'t Host,
+    host: Rc<str>,
     why: Why<'t>,
 }
 
@@ -310,10 +318,10 @@ impl Why<'_> {
 impl Passed<'_> {
     fn candidate(&self, served: &str, inputs: &[String]) -> Candidate {
         let because = match &self.why {
-            Why::Late if self.host.name == served => {
+            Why::Late if *self.host == *served => {
                 format!("{}: it matches too, but comes after the one chosen", self.rule.told(inputs))
             }
-            Why::Late => format!("it matches too, but its host `{}` is less specific than `{served}`", self.host.name),
+            Why::Late => format!("it matches too, but its host `{}` is less specific than `{served}`", self.host),
             Why::Miss(Miss::Path(path)) => path.told(false),
             Why::Miss(Miss::Condition(condition)) => condition.told(condition.negated, inputs),
         };
@@ -338,21 +346,28 @@ impl Listener {
     }
 
     /// The virtual hosts that claim `host`, most specific first.
-    fn hosts_for<'t>(&'t self, host: &'t str) -> impl Iterator<Item = &'t Host> {
-        self.names.claiming(host).map(|position| &self.hosts[position])
+    fn hosts_for<'t>(&'t self, host: &'t str) -> impl Iterator<Item = (usize, &'t Host)> {
+        self.names.claiming(host).map(|position| (position, &self.hosts[position]))
     }
 }
 
 impl Host {
-    fn compile(name: String, rules: Vec<Rule>) -> Result<Self, String> {
-        let rules = rules.into_iter().map(CompiledRule::compile).collect::<Result<Vec<_>, _>>()?;
-        let index = Index::new(rules.iter().map(|rule| rule.path.beginning()));
-        Ok(Self { name, rules, index })
+    fn compile(name: Option<String>, rules: Vec<Rule>) -> Result<Self, String> {
+        let mut compiled = Vec::with_capacity(rules.len());
+        for rule in rules {
+            compiled.push(CompiledRule::compile(rule)?);
+        }
+        let index = (compiled.len() > FEW).then(|| Index::new(compiled.iter().map(|rule| rule.path.beginning())));
+        Ok(Self { name, rules: compiled, index })
     }
 
     /// The first rule that matches.
     fn first(&self, head: &RequestHead) -> Option<usize> {
-        self.index.first(&head.path, |rule| self.rules[rule].check(head).is_ok())
+        let matches = |rule: &CompiledRule| rule.check(head).is_ok();
+        match &self.index {
+            Some(index) => index.first(&head.path, |rule| matches(&self.rules[rule])),
+            None => self.rules.iter().position(matches),
+        }
     }
 }
 
@@ -521,7 +536,7 @@ mod tests {
     }
 
     fn host(name: &str, rules: Vec<Rule>) -> VirtualHost {
-        VirtualHost { name: name.to_owned(), host: HostName::parse(name).unwrap(), rules }
+        VirtualHost::new(HostName::parse(name).unwrap(), rules)
     }
 
     fn table(on_miss: OnMiss, virtual_hosts: Vec<VirtualHost>) -> Table {

@@ -97,7 +97,7 @@ impl<'r> RouteStatus<'r> {
 }
 
 fn dropped(rule: &RuleState, placed: &Placed, refused: &Refused<'_>) -> Vec<Problem> {
-    let by_host = placed.routes.iter().filter_map(|index| refused.routes.get(index));
+    let by_host = placed.routes().filter_map(|index| refused.routes.get(&index));
     let mut by_host: Vec<_> =
         by_host.map(|why| Problem::new("UnsupportedValue", format!("rule {}: {why}", rule.label))).collect();
     by_host.dedup();

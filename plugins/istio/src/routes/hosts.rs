@@ -93,7 +93,7 @@ impl Hosts {
                 let mut shadows = Shadows::default();
                 ordered().for_each(|placed| shadows.pass(placed, &host.name, services, findings));
             }
-            VirtualHost { name: format!("{}:{port}", host.name), host: host.name, rules }
+            VirtualHost { name: Some(format!("{}:{port}", host.name)), host: host.name, rules }
         });
         hosts.collect()
     }

@@ -150,7 +150,7 @@ mod tests {
 
         #[test]
         fn the_first_of_all_rules_is_found(rules in vec(rule(), 0..24), input in option::of(select(&["1", "2"][..]))) {
-            let host = Host::compile(String::new(), rules).unwrap();
+            let host = Host::compile(None, rules).unwrap();
             for path in PATHS {
                 let inputs = vec![input.map(|value| value.as_bytes().to_vec())];
                 let head = RequestHead { listener: 0, host: String::new(), path: path.to_owned(), inputs };

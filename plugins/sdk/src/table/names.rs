@@ -34,6 +34,15 @@ impl Names {
         exact.into_iter().chain(suffixes.flatten()).chain(self.any.as_ref()).copied()
     }
 
+    /// The name that this position is for.
+    pub(super) fn name(&self, position: usize) -> String {
+        let of =
+            |names: &Map<String, usize>| names.iter().find(|(_, at)| **at == position).map(|(name, _)| name.clone());
+        let subdomains = of(&self.subdomains).map(HostName::Subdomains);
+        let wildcard = subdomains.or_else(|| of(&self.one_label).map(HostName::OneLabel));
+        wildcard.or_else(|| of(&self.exact).map(HostName::Exact)).unwrap_or(HostName::Any).to_string()
+    }
+
     /// What claims a client that gives no name.
     pub(super) fn nameless(&self) -> Option<usize> {
         self.any
