@@ -18,8 +18,9 @@ type process struct {
 	done chan struct{} // closed when it has ended
 }
 
-// start runs a server whose output goes to LOGS/NAME.log. It is in a process group of its own, so that Ctrl-C does not
-// end it before those that need it. `died` is called when it ends, whoever ended it.
+// start runs a server whose output goes to LOGS/NAME.log. It is in a session of its own: Ctrl-C does not end it before those
+// that need it, and where the kernel schedules by session (sched_autogroup_enabled) it has a share of the processors to
+// itself, as a container has, in which the priorities of its threads count among themselves only. `died` is called when it ends, whoever ended it.
 func start(logs, name string, died func(*process), env []string, argv ...string) (*process, error) {
 	p := &process{
 		name: name,
@@ -34,7 +35,7 @@ func start(logs, name string, died func(*process), env []string, argv ...string)
 	defer output.Close()
 	p.cmd.Stdout, p.cmd.Stderr = output, output
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s does not start: %w", name, err)
 	}
