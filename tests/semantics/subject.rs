@@ -8,7 +8,9 @@ use std::sync::Arc;
 use sekisho::bootstrap::{self, PluginCode, PluginLimits};
 use sekisho::model::Translation;
 use sekisho::object::{Object, ObjectKey};
-use sekisho::plugin::{self, ConnectionHead, Engine, Head, Outcome, Router as Sandboxed, RoutesPlugin, Translator};
+use sekisho::plugin::{
+    self, ConnectionHead, Engine, Head, Outcome, Router as Sandboxed, RoutesPlugin, TranslateError, Translator,
+};
 use sekisho_sdk::{RoutePlugin, Router};
 use serde_json::Value;
 
@@ -63,6 +65,23 @@ impl InSandbox {
     fn router(&mut self) -> &mut Sandboxed {
         self.router.as_mut().expect("translated before")
     }
+
+    /// What the instance says that translated everything so far, which is what a new one says.
+    fn translate_again(
+        &mut self,
+        environment: &plugin::Environment,
+        objects: &[Object],
+    ) -> Result<Translation, TranslateError> {
+        let mut new = self.plugin.translator().expect("an instance");
+        let (afresh, again) = (new.translate(environment, objects), self.translator.translate(environment, objects));
+        assert_eq!(format!("{again:?}"), format!("{afresh:?}"), "remembering makes a difference");
+        if again.is_ok() {
+            let report = |of: &mut Translator| of.report(&Outcome::default(), &HashMap::new());
+            let (again, afresh) = (report(&mut self.translator), report(&mut new));
+            assert_eq!(format!("{again:?}"), format!("{afresh:?}"), "remembering makes a difference for statuses");
+        }
+        again
+    }
 }
 
 impl Subject for InSandbox {
@@ -71,13 +90,16 @@ impl Subject for InSandbox {
     }
 
     fn translate(&mut self, environment: &plugin::Environment, objects: &[Object]) -> Result<Translation, String> {
-        let afresh = self.plugin.translator().map_err(|e| e.to_string())?.translate(environment, objects);
-        for _ in 0..2 {
-            // What it remembers, of other cases and then of this one, must not show.
-            let translation = self.translator.translate(environment, objects);
-            assert_eq!(format!("{translation:?}"), format!("{afresh:?}"), "remembering makes a difference");
+        // What it remembers, of other cases and then of this one, must not show.
+        let _ = self.translate_again(environment, objects);
+        let translation = self.translate_again(environment, objects).map_err(|e| e.to_string())?;
+        // Nor what it remembers of the others, whichever object goes or comes back.
+        for left_out in 0..objects.len() {
+            let others: Vec<_> = objects.iter().enumerate().filter(|(index, _)| *index != left_out).collect();
+            let others: Vec<_> = others.into_iter().map(|(_, object)| object.clone()).collect();
+            let _ = self.translate_again(environment, &others);
         }
-        let translation = afresh.map_err(|e| e.to_string())?;
+        let _ = self.translate_again(environment, objects);
         self.router = Some(self.plugin.router(&translation.table).map_err(|e| e.to_string())?);
         Ok(translation)
     }

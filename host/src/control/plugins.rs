@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread::Builder;
 
 use super::board::{LoadedCode, PluginCard, PluginKind};
 use crate::bootstrap::{self, PluginCode};
@@ -270,9 +271,14 @@ impl Inputs {
     fn routers(&self, number: usize, table: &[u8]) -> Result<Vec<Router>, Failure> {
         let one = || instance(&self.plugin, table);
         std::thread::scope(|scope| {
-            let others: Vec<_> = (1..number).map(|_| scope.spawn(one)).collect();
+            let begin = |_| Builder::new().name("router".to_owned()).spawn_scoped(scope, one);
+            let others: Vec<_> = (1..number).map(begin).collect();
             let first = (number > 0).then(one);
-            let others = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            let others = others.into_iter().map(|other| match other {
+                Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // There is no thread to be had.
+                Err(_) => one(),
+            });
             first.into_iter().chain(others).collect()
         })
     }

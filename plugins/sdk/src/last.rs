@@ -43,11 +43,11 @@ impl Last {
         let clusters = listed(&mut self.clusters, clusters, remember, |cluster| &cluster.name);
         let routes = routes.into_iter().map(|route| match route {
             Listed::Same(index) => wit::ListedRoute::Same(index),
-            Listed::New(route) => wit::ListedRoute::New(route),
+            Listed::New(route) => wit::ListedRoute::New(Rc::unwrap_or_clone(route)),
         });
         let clusters = clusters.into_iter().map(|cluster| match cluster {
             Listed::Same(index) => wit::ListedCluster::Same(index),
-            Listed::New(cluster) => wit::ListedCluster::New(cluster),
+            Listed::New(cluster) => wit::ListedCluster::New(Rc::unwrap_or_clone(cluster)),
         });
         let (routes, clusters) = (routes.collect(), clusters.collect());
         wit::Translation { bindings, listeners, sources, clusters, routes, streams, findings, table }
@@ -65,11 +65,11 @@ pub fn records(translation: Translation) -> wit::Translation {
 #[derive(Debug, PartialEq)]
 enum Listed<T> {
     Same(u32),
-    New(T),
+    New(Rc<T>),
 }
 
 /// What of a list is not in the one before, in whose place it is remembered; a longer one only where there is room.
-fn listed<T: Clone + PartialEq>(
+fn listed<T: PartialEq>(
     before: &mut Vec<Rc<T>>,
     list: Vec<Rc<T>>,
     remember: bool,
@@ -79,7 +79,7 @@ fn listed<T: Clone + PartialEq>(
         if remember {
             before.clone_from(&list);
         }
-        return list.into_iter().map(|entry| Listed::New(Rc::unwrap_or_clone(entry))).collect();
+        return list.into_iter().map(Listed::New).collect();
     }
     // Built only where an entry is not where it was.
     let mut by_name: Option<Map<&str, usize>> = None;
@@ -104,7 +104,7 @@ fn listed<T: Clone + PartialEq>(
     }
     let entries = list.iter().zip(listed).map(|(entry, found)| match found {
         Some(index) => Listed::Same(index),
-        None => Listed::New(T::clone(entry)),
+        None => Listed::New(Rc::clone(entry)),
     });
     let entries = entries.collect();
     *before = if remember || list.len() <= before.len() { list } else { Vec::new() };
@@ -127,14 +127,15 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_named_by_where_it_was() {
-        use Listed::{New, Same};
+        use Listed::Same;
+        let new = |name, value| Listed::New(Rc::new((name, value)));
         let mut before = Vec::new();
-        assert_eq!(next(&mut before, &[("a", 1), ("b", 2), ("c", 3)]), [New(("a", 1)), New(("b", 2)), New(("c", 3))]);
-        assert_eq!(next(&mut before, &[("a", 1), ("b", 9), ("c", 3)]), [Same(0), New(("b", 9)), Same(2)]);
+        assert_eq!(next(&mut before, &[("a", 1), ("b", 2), ("c", 3)]), [new("a", 1), new("b", 2), new("c", 3)]);
+        assert_eq!(next(&mut before, &[("a", 1), ("b", 9), ("c", 3)]), [Same(0), new("b", 9), Same(2)]);
         assert_eq!(next(&mut before, &[("b", 9), ("c", 3)]), [Same(1), Same(2)], "one is gone");
-        assert_eq!(next(&mut before, &[("x", 0), ("b", 9), ("c", 3)]), [New(("x", 0)), Same(0), Same(1)]);
+        assert_eq!(next(&mut before, &[("x", 0), ("b", 9), ("c", 3)]), [new("x", 0), Same(0), Same(1)]);
         assert_eq!(next(&mut before, &[("c", 3), ("x", 0), ("b", 9)]), [Same(2), Same(0), Same(1)], "in any order");
-        assert_eq!(next(&mut before, &[("c", 4), ("c", 3)]), [New(("c", 4)), Same(0)], "names need not be unique");
+        assert_eq!(next(&mut before, &[("c", 4), ("c", 3)]), [new("c", 4), Same(0)], "names need not be unique");
         assert_eq!(next(&mut before, &[]), []);
     }
 
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn nothing_is_remembered_of_the_first() {
         let mut before: Vec<Rc<Entry>> = Vec::new();
-        assert_eq!(listed(&mut before, shared(&[("a", 1)]), false, |entry| entry.0), [Listed::New(("a", 1))]);
+        assert_eq!(listed(&mut before, shared(&[("a", 1)]), false, |entry| entry.0), [Listed::New(Rc::new(("a", 1)))]);
         assert!(before.is_empty());
     }
 }

@@ -335,7 +335,7 @@ impl Listener {
             on_miss: rules.on_miss,
             inputs: rules.inputs,
             hosts: Vec::with_capacity(rules.virtual_hosts.len()),
-            names: Names::default(),
+            names: Names::with_capacity(rules.virtual_hosts.len()),
             connections: Connections::compile(rules.server_names),
         };
         for virtual_host in rules.virtual_hosts {

@@ -190,7 +190,7 @@ mod tests {
             config: "null".to_owned(),
         };
         let basis = Basis::new(&environment("a"), [&a, &b]);
-        assert_eq!(Basis::new(&environment("a"), [&a.clone(), &b]), basis);
+        assert_eq!(Basis::new(&environment("a"), [&a, &b]), basis);
         for (environment, objects) in [
             (environment("b"), vec![&a, &b]),
             (environment("a"), vec![&b, &a]),

@@ -13,6 +13,11 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// Of so many names, most of which are whole ones.
+    pub(super) fn with_capacity(names: usize) -> Self {
+        Self { exact: Map::with_capacity_and_hasher(names, Default::default()), ..Self::default() }
+    }
+
     pub(super) fn insert(&mut self, name: HostName, position: usize) {
         match name {
             HostName::Any => self.any = Some(position),
