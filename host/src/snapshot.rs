@@ -20,10 +20,10 @@ pub struct Snapshot {
 }
 
 /// Objects in the order of their keys, each key once.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Objects(BTreeSet<Keyed>);
 
-/// An object that is its own key: a copy of the key beside each of thousands, at every change, would cost more than the
+/// An object that is its own key, compared by it alone: a copy of the key beside each of thousands, at every change, would cost more than the
 /// rest of reading them.
 #[derive(Clone, Debug)]
 struct Keyed(Object);
@@ -52,6 +52,12 @@ impl Objects {
     }
 }
 
+impl PartialEq for Objects {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
 impl FromIterator<Object> for Objects {
     fn from_iter<I: IntoIterator<Item = Object>>(objects: I) -> Self {
         Self(objects.into_iter().map(Keyed).collect())
@@ -74,7 +80,7 @@ impl Borrow<ObjectKey> for Keyed {
 
 impl PartialEq for Keyed {
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.0.key == other.0.key
     }
 }
 

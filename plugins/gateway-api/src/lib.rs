@@ -4,7 +4,8 @@
 //!  objects ─ snapshot ─ classes ─ gateways ─ listeners ───────────────┐
 //!                             (listener_sets)     (tls, conflicts)    ├─ translate ─ Translation + table
 //!                         attachment ─ routes ─ rules, streams ─ table┤
-//!              (precedence, matches, filters, backends ← policies)    └─ status (from the same values)
+//!              (precedence, matches, filters, backends ← policies)    │
+//!                                             clusters ← policies ────┴─ status (from the same values)
 //! ```
 //!
 //! This file is the export only. What a condition says and what a request meets come from the same values: where a

@@ -307,7 +307,9 @@ fn one_writes_and_the_other_takes_over() {
     assert!(gateway.ended(Duration::from_secs(10)).is_some_and(|status| status.success()));
     world.cluster.delete(GATEWAYS, NAMESPACE, "mygateway");
     gone(&world);
-    assert_eq!(users(place), ["sekisho-2"]);
+    // Where it noticed the end of the one before it noticed the end of the Gateway, it first named its own ports.
+    let users = users(place);
+    assert!(!users.is_empty() && users.iter().all(|user| user == "sekisho-2"), "{users:?}");
     drop(other);
 }
 

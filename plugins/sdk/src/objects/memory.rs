@@ -46,7 +46,7 @@ struct Ground {
 }
 
 impl Basis {
-    /// The basis of these objects, in their order.
+    /// The basis of these objects, in their order. A translation has one: it is compared with the one before.
     pub fn new<'o>(environment: &Environment, objects: impl IntoIterator<Item = &'o Object>) -> Self {
         let objects: Vec<_> = objects.into_iter().cloned().collect();
         MEMORY.with_borrow_mut(|memory| {
