@@ -94,9 +94,12 @@ fn reloads_leave_nothing_behind() {
         }
     }
     let before = before.expect("there were some");
-    let after = Held::by(&gateway);
+    // While a generation is built there is a thread for the router of the second worker.
+    let after = eventually(|| {
+        let after = Held::by(&gateway);
+        if after.threads <= before.threads { Ok(after) } else { Err(format!("{before:?}, then {after:?}")) }
+    });
     eprintln!("{reloads} reloads: {before:?}, then {after:?}");
-    assert_eq!(after.threads, before.threads, "{before:?}, then {after:?}");
     assert!(after.descriptors <= before.descriptors + 4, "{before:?}, then {after:?}");
     // What the allocator keeps varies; one leaked instance a reload would be hundreds of megabytes.
     assert!(after.kilobytes < before.kilobytes + before.kilobytes / 8 + 4096, "{before:?}, then {after:?}");
