@@ -95,8 +95,7 @@ impl Subject for InSandbox {
         let translation = self.translate_again(environment, objects).map_err(|e| e.to_string())?;
         // Nor what it remembers of the others, whichever object goes or comes back.
         for left_out in 0..objects.len() {
-            let others: Vec<_> = objects.iter().enumerate().filter(|(index, _)| *index != left_out).collect();
-            let others: Vec<_> = others.into_iter().map(|(_, object)| object.clone()).collect();
+            let others = [&objects[..left_out], &objects[left_out + 1..]].concat();
             let _ = self.translate_again(environment, &others);
         }
         let _ = self.translate_again(environment, objects);

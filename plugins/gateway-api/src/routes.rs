@@ -148,16 +148,12 @@ impl Route {
         backends: &mut Backends<'_>,
         list: &mut Vec<Finding>,
     ) -> Option<Self> {
-        let key = &object.key;
         let attached = Attached::<RuleSpec<M>>::read(M::KIND, object, around, list)?;
-        let Attached { generation, seniority, parents, hostnames, written } = attached;
-        let mut findings = Findings::about(key, list);
-        let rules = rules(&written.spec.rules, &seniority, &key.namespace, backends, &mut findings);
-        let places = places(&parents, around.gateways, Some(&hostnames)).into_iter().collect();
+        let places = attached.places(around, true);
+        let (written, mut findings) = (&attached.written.spec.rules, Findings::about(&object.key, list));
+        let rules = rules(written, &attached.seniority, &object.key.namespace, backends, &mut findings);
         let (rules, states): (Vec<_>, Vec<_>) = rules.into_iter().unzip();
-        let (object, parents, states) = (object.clone(), parents.into(), states.into());
-        let state = Rc::new(RouteState { object, generation, parents, rules: states });
-        Some(Self { seniority, places, rules: Rules::OfRequests(rules.into()), state })
+        Some(attached.with(object, places, Rules::OfRequests(rules.into()), states))
     }
 
     fn of_streams(
@@ -167,19 +163,14 @@ impl Route {
         backends: &mut Backends<'_>,
         list: &mut Vec<Finding>,
     ) -> Option<Self> {
-        let key = &object.key;
         let attached = Attached::<StreamRule>::read(kind, object, around, list)?;
-        let Attached { generation, seniority, parents, hostnames, written } = attached;
-        let mut findings = Findings::about(key, list);
-        let places = places(&parents, around.gateways, (kind == RouteKind::Tls).then_some(&hostnames));
+        let places = attached.places(around, kind == RouteKind::Tls);
         let ways: Vec<_> = places.keys().map(|place| around.way(*place)).collect();
-        let rules = &written.spec.rules;
+        let (written, mut findings) = (&attached.written.spec.rules, Findings::about(&object.key, list));
+        let namespace = &object.key.namespace;
         let (rule, state) =
-            streams::Rule::read(rules, kind, &ways, &seniority, &key.namespace, backends, &mut findings);
-        let (object, parents, states) = (object.clone(), parents.into(), [state].into());
-        let state = Rc::new(RouteState { object, generation, parents, rules: states });
-        let places = places.into_iter().collect();
-        Some(Self { seniority, places, rules: Rules::OfStreams(kind, rule), state })
+            streams::Rule::read(written, kind, &ways, &attached.seniority, namespace, backends, &mut findings);
+        Some(attached.with(object, places, Rules::OfStreams(kind, rule), vec![state]))
     }
 
     fn put(&self, around: &Surroundings<'_>, growing: &mut Growing<'_>) -> PlacedRoute {
@@ -280,6 +271,24 @@ impl<R: DeserializeOwned + 'static> Attached<R> {
     }
 }
 
+impl<R> Attached<R> {
+    /// The listeners that it attaches to, each once whichever parents lead there, and under which names; all of the
+    /// listener's where those of the route do not count.
+    fn places(&self, around: &Surroundings<'_>, named: bool) -> BTreeMap<Place, Hosts> {
+        let hostnames = if named { &self.hostnames } else { &Hostnames::Inherited };
+        let attached = self.parents.iter().filter_map(|parent| parent.attached.as_ref().ok()).flatten();
+        let hosts = |place: &Place| around.gateways[place.0].listeners[place.1].host.as_ref();
+        attached.map(|place| (*place, hosts(place).map(|host| hostnames.at(host)).unwrap_or_default())).collect()
+    }
+
+    fn with(self, object: &Object, places: BTreeMap<Place, Hosts>, rules: Rules, states: Vec<RuleState>) -> Route {
+        let Self { generation, seniority, parents, .. } = self;
+        let (object, parents) = (object.clone(), parents.into());
+        let state = Rc::new(RouteState { object, generation, parents, rules: states.into() });
+        Route { seniority, places: places.into_iter().collect(), rules, state }
+    }
+}
+
 impl Surroundings<'_> {
     /// The index in the translation of a listener that serves.
     fn served(&self, (gateway, listener): Place) -> Option<u32> {
@@ -328,14 +337,6 @@ fn report_shadowed(kind: RouteKind, shadowed: &Shadowed, host: &HostName, listen
         format!("{which} at listener `{listener}` go to {} {}, which goes first", kind.name(), shadowed.by.name);
     let fault = Fault::new("shadowed-route", "spec.rules", message, "use another listener or host name");
     Findings::about(&ObjectKey::new(GROUP, kind.name(), namespace, name), list).warn(fault);
-}
-
-/// The listeners that a route attaches to, and under which names.
-fn places(parents: &[Parent], gateways: &[Gateway], hostnames: Option<&Hostnames>) -> BTreeMap<Place, Hosts> {
-    let hostnames = hostnames.unwrap_or(&Hostnames::Inherited);
-    let attached = parents.iter().filter_map(|parent| parent.attached.as_ref().ok()).flatten();
-    let hosts = |place: &Place| gateways[place.0].listeners[place.1].host.as_ref().map(|host| hostnames.at(host));
-    attached.map(|place| (*place, hosts(place).unwrap_or_default())).collect()
 }
 
 fn hostnames(kind: RouteKind, specs: &[String], findings: &mut Findings<'_>) -> Hostnames {

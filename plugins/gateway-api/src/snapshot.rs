@@ -23,6 +23,8 @@ pub(crate) struct Snapshot {
     pub(crate) grants: Grants,
     pub(crate) services: Services,
     pub(crate) namespaces: Namespaces,
+    /// All of them but routes and Services.
+    pub(crate) besides: Vec<Object>,
 }
 
 /// Labels of Namespaces by name.
@@ -36,6 +38,9 @@ impl Snapshot {
             if let Some(kind) = RouteKind::of(&object.key.group, &object.key.kind) {
                 snapshot.routes.push((kind, object));
                 continue;
+            }
+            if !object.key.is("", "Service") {
+                snapshot.besides.push(object.clone());
             }
             match (object.key.group.as_str(), object.key.kind.as_str()) {
                 (GROUP, "GatewayClass") => snapshot.classes.push(object),

@@ -14,7 +14,6 @@ use crate::classes::{Class, Classes};
 use crate::clusters::Clusters;
 use crate::gateways::{self, Gateway};
 use crate::host::Host;
-use crate::kinds::RouteKind;
 use crate::listeners::{Emitted, Listener, Protocol, Tls, conflicts};
 use crate::policies::{Policies, Policy};
 use crate::routes::{Growing, PlacedRoute, Reading, Surroundings};
@@ -38,12 +37,10 @@ pub struct GatewayApi {
 
 pub(crate) fn translate(environment: &Environment, objects: Vec<Object>) -> (Translation, GatewayApi) {
     let mut findings = Vec::from_iter(environment.unknown_config("gateway-api"));
-    let is_besides = |object: &&Object| {
-        RouteKind::of(&object.key.group, &object.key.kind).is_none() && !object.key.is("", "Service")
-    };
-    let basis = Basis::new(environment, objects.iter().filter(is_besides));
     let snapshot = Snapshot::read(objects, &mut findings);
-    let Snapshot { classes, gateways, listener_sets, routes, policies, grants, services, namespaces } = snapshot;
+    let Snapshot { classes, gateways, listener_sets, routes, policies, grants, services, namespaces, besides } =
+        snapshot;
+    let basis = Basis::new(environment, &besides);
     let classes = Classes::read(&classes, environment, &mut findings);
     let known = gateways.iter().chain(&listener_sets).map(|object| object.key.clone()).collect();
     let host = Host::of(environment);

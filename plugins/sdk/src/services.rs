@@ -80,10 +80,7 @@ impl Services {
 
     /// Adds one, or replaces it.
     pub fn insert(&mut self, key: &ObjectKey, service: Rc<Typed<ServiceSpec>>) {
-        match self.0.get_mut(&key.namespace) {
-            Some(services) => drop(services.insert(key.name.clone(), service)),
-            None => drop(self.0.insert(key.namespace.clone(), [(key.name.clone(), service)].into_iter().collect())),
-        }
+        self.0.entry(key.namespace.clone()).or_default().insert(key.name.clone(), service);
     }
 
     /// The Service of this name, if there is one; the very same in the next translation if nothing about it changed and

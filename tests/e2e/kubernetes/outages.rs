@@ -252,7 +252,7 @@ fn outages_leave_nothing_behind() {
     changed(&gateway);
     eventually(|| {
         let after = quiet();
-        let same = after.descriptors <= before.descriptors + 3 && after.threads <= before.threads;
+        let same = after.descriptors <= before.descriptors + 3 && after.threads == before.threads;
         if same { Ok(()) } else { Err(format!("{before:?}, then {after:?}")) }
     });
 }

@@ -109,10 +109,16 @@ fn changes_take_effect_while_one_plugin_loops() {
         while !changed && patience(start) {
             changed = pair.gateway.curl(HTTPBIN, "/status/418").ca(ca()).run().status == 404;
         }
+        let meanwhile = loops.load(Ordering::Relaxed);
+        while loops.load(Ordering::Relaxed) == meanwhile && patience(start) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let after = loops.load(Ordering::Relaxed);
         enough.store(true, Ordering::Relaxed);
         looping.join().expect("it is answered");
         assert!(before >= 10, "{before} loops in 5 s");
         assert!(changed, "the change was not seen in 5 s");
+        assert!(after > meanwhile, "the loops ended at {meanwhile}");
     });
 }
 

@@ -20,7 +20,8 @@ type process struct {
 
 // start runs a server whose output goes to LOGS/NAME.log. It is in a session of its own: Ctrl-C does not end it before those
 // that need it, and where the kernel schedules by session (sched_autogroup_enabled) it has a share of the processors to
-// itself, as a container has, in which the priorities of its threads count among themselves only. `died` is called when it ends, whoever ended it.
+// itself, as a container has, in which the priorities of its threads count among themselves only. `died` is called when it
+// ends, whoever ended it.
 func start(logs, name string, died func(*process), env []string, argv ...string) (*process, error) {
 	p := &process{
 		name: name,
